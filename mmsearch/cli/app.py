@@ -1,0 +1,39 @@
+"""The Typer application: one command a function, each in the file named after it."""
+
+from __future__ import annotations
+
+import typer
+
+from mmsearch import __version__
+from mmsearch.cli.forget import forget
+from mmsearch.cli.index import index
+from mmsearch.cli.info import info
+from mmsearch.cli.models import models
+from mmsearch.cli.query import query
+
+app = typer.Typer(
+    name="mmsearch",
+    help="Find images on your own disks by meaning: index folders once, then search them with words or pictures.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some files were skipped. --debug shows tracebacks.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (index, query, info, forget, models):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mmsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def mmsearch(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Find images on your own disks by meaning: index folders once, then search them with words or pictures."""

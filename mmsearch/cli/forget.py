@@ -1,0 +1,23 @@
+"""`mmsearch forget`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmsearch.cli.options import CollectionOption
+
+
+def forget(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that was indexed, or one below it.")],
+    collection: CollectionOption = None,
+) -> None:
+    """Drop a folder's images from the collection. The files themselves are not touched."""
+    from mmsearch.cli.render import number
+    from mmsearch.collection import Collection
+
+    with Collection.open(collection) as photos:
+        removed = photos.forget(folder)
+    typer.echo(f"forgot {number(removed, 'image')}", err=True)

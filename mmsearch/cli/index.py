@@ -1,0 +1,134 @@
+"""`mmsearch index`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch import config
+from mmsearch.cli.options import CollectionOption, DeviceOption, JsonOption
+
+if TYPE_CHECKING:
+    from mmsearch.events import Summary
+    from mmsearch.ingest import IndexSettings
+    from mmsearch.types import ScanOptions
+
+
+def index(
+    dirs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[DIR]...", help="Folders to index; none: all known ones.")
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The model of a new collection: an alias of `mmsearch models`, ARCH/TAG of open_clip, "
+            "hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT. An existing collection keeps its own."
+        ),
+    ] = "auto",
+    device: DeviceOption = "auto",
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images in one pass through the model.")
+    ] = config.DEFAULT_BATCH_SIZE,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: one for each core.")] = 0,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only files that match (gitignore syntax; repeatable).")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="No files or folders that match (gitignore syntax; repeatable)."),
+    ] = None,
+    hidden: Annotated[
+        bool | None, typer.Option("--hidden/--no-hidden", help="Whether names with a leading dot count. [default: no]")
+    ] = None,
+    follow_symlinks: Annotated[
+        bool | None,
+        typer.Option("--follow-symlinks/--no-follow-symlinks", help="Whether symbolic links count. [default: no]"),
+    ] = None,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Images of more pixels (width x height) are skipped unread.")
+    ] = config.DEFAULT_MAX_PIXELS,
+    collection: CollectionOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Index folders: encode what is new or changed, forget what is gone.
+
+    The options --include, --exclude, --hidden and --follow-symlinks are remembered for each folder; giving any of them
+    again replaces all four. Ctrl-C keeps what is done; the same command goes on from there.
+    """
+    from mmsearch.ingest import IndexSettings
+
+    settings = IndexSettings(batch_size=batch_size, workers=workers, max_pixels=max_pixels)
+    options = _options(include, exclude, hidden, follow_symlinks)
+    summary = _run(dirs or None, model, device, options, settings, collection)
+    if json_output:
+        from mmsearch.cli.render import dumps
+
+        typer.echo(dumps(summary.to_json()))
+    else:
+        for line in describe(summary):
+            typer.echo(line, err=True)
+    if summary.interrupted:
+        raise typer.Exit(130)
+    if summary.skipped:
+        raise typer.Exit(3)
+
+
+def describe(summary: Summary) -> list[str]:
+    """The closing lines of a run."""
+    from mmsearch.cli.render import number
+
+    counts = ("new", "changed", "moved", "unchanged", "removed", "skipped")
+    line = ", ".join(f"{getattr(summary, name):,} {name}" for name in counts)
+    pace = f" ({summary.images_per_s:.1f} images/s)" if summary.encoded else ""
+    lines = [f"{line} in {summary.seconds:.1f} s{pace}; {number(summary.total, 'image')} in the collection"]
+    if summary.known_failures:
+        lines.append(f"{number(summary.known_failures, 'file')} could not be read earlier; `mmsearch info` lists them")
+    if summary.interrupted:
+        lines.insert(0, "interrupted; what is done is kept, the same command goes on from here")
+    return lines
+
+
+def _options(
+    include: list[str] | None, exclude: list[str] | None, hidden: bool | None, follow: bool | None
+) -> ScanOptions | None:
+    if not include and not exclude and hidden is None and follow is None:
+        return None
+    from mmsearch.types import ScanOptions
+
+    globs = [tuple(filter(None, patterns or ())) for patterns in (include, exclude)]
+    return ScanOptions(globs[0], globs[1], bool(hidden), bool(follow))
+
+
+def _run(
+    dirs: list[Path] | None,
+    model: str,
+    device: str,
+    options: ScanOptions | None,
+    settings: IndexSettings,
+    collection: str | None,
+) -> Summary:
+    import signal
+    import threading
+
+    from mmsearch.cli.progress import ProgressBar
+    from mmsearch.collection import Collection
+    from mmsearch.events import Finished
+
+    stop = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        if stop.is_set():  # the second time the user means it
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, interrupt)
+    summary: Summary | None = None
+    with ProgressBar() as bar, Collection.open(collection, notice=bar.say) as photos:
+        for event in photos.add_events(dirs, model=model, device=device, options=options, settings=settings, stop=stop):
+            bar.show(event)
+            if isinstance(event, Finished):
+                summary = event.summary
+    assert summary is not None
+    return summary

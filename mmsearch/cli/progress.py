@@ -1,0 +1,52 @@
+"""Progress on stderr while an index run goes on."""
+
+from __future__ import annotations
+
+import sys
+from typing import Self
+
+from tqdm import tqdm
+
+from mmsearch.cli.render import printable
+from mmsearch.events import Event, Notice, Progress, Skipped
+
+
+class ProgressBar:
+    """Shows events of an index run: a bar on a terminal, plain lines for what needs a word everywhere."""
+
+    def __init__(self) -> None:
+        self._bar = tqdm(
+            total=0,
+            unit="img",
+            desc="indexing",
+            file=sys.stderr,
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            leave=False,
+            smoothing=0.1,
+            bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {rate_fmt}, {remaining} left",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._advance(event)
+        elif isinstance(event, Skipped):
+            self.say(f"skipped {printable(event.path)}: {printable(event.reason)}")
+        elif isinstance(event, Notice):
+            self.say(printable(event.text))
+
+    def say(self, line: str) -> None:
+        """A line of its own, above the bar."""
+        with tqdm.external_write_mode(file=sys.stderr):
+            print(f"mmsearch: {line}", file=sys.stderr)
+
+    def _advance(self, event: Progress) -> None:
+        if self._bar.total != event.total:
+            self._bar.total = event.total
+        self._bar.update(event.done - self._bar.n)

@@ -1,0 +1,115 @@
+"""Results as text: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from mmsearch.types import Hit
+
+_ELLIPSIS = "…"
+
+
+def printable(text: str) -> str:
+    """A text that is safe on a terminal: control characters and undecodable bytes are shown, not sent."""
+    return "".join(mark if mark.isprintable() else _escaped(mark) for mark in text)
+
+
+def _escaped(mark: str) -> str:
+    code = ord(mark)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return mark.encode("unicode_escape").decode("ascii")
+
+
+def shortened(path: str, width: int) -> str:
+    """A path cut in the middle to `width` characters; its end, which names the file, is kept longest."""
+    if len(path) <= width:
+        return path
+    head = max(0, (width - 1) // 3)
+    return path[:head] + _ELLIPSIS + path[len(path) - (width - 1 - head) :]
+
+
+def hit_to_json(hit: Hit) -> dict[str, Any]:
+    """The JSON contract of one result; fields may be added, never renamed.
+
+    `path_base64` is there only for names that are not valid UTF-8; `path` then shows U+FFFD for the stray bytes.
+    """
+    facts, raw = hit.image.facts, os.fsencode(hit.path)
+    path = raw.decode("utf-8", "replace")
+    fields: dict[str, Any] = {"rank": hit.rank, "score": round(hit.score, 6), "path": path}
+    if path != hit.path:
+        fields["path_base64"] = base64.b64encode(raw).decode("ascii")
+    return fields | {
+        "id": hit.image.id,
+        "width": facts.width,
+        "height": facts.height,
+        "format": facts.format,
+        "size": hit.image.size,
+        "mtime": hit.image.mtime_ns / 1e9,
+        "taken_at": facts.taken_at,
+        "camera": facts.camera,
+        "hash": hit.image.content_hash,
+    }
+
+
+def dumps(fields: Any, *, indent: int | None = None) -> str:
+    """JSON text in UTF-8's own characters."""
+    return json.dumps(fields, ensure_ascii=False, indent=indent)
+
+
+def table(hits: Sequence[Hit], *, colour: bool, width: int | None = None) -> list[str]:
+    """Lines of rank, score and path for people; paths are relative to the working directory where that is shorter."""
+    room = (width or terminal_width()) - 14
+    lines = []
+    for hit in hits:
+        path = shortened(printable(_familiar(hit.path)), room) if width or sys.stdout.isatty() else printable(hit.path)
+        rank, score = f"{hit.rank:>4}", f"{hit.score:.3f}"
+        if colour:
+            folder, name = os.path.split(path)
+            rank, score = f"\x1b[2m{rank}\x1b[0m", f"\x1b[36m{score}\x1b[0m"
+            path = f"\x1b[2m{os.path.join(folder, '')}\x1b[0m{name}" if folder else name
+        lines.append(f"{rank}  {score:>6}  {path}")
+    return lines
+
+
+def columns(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Names and values, the values aligned."""
+    longest = max((len(name) for name, _ in rows), default=0)
+    return [f"{name:<{longest}}  {value}".rstrip() for name, value in rows]
+
+
+def size(count: int) -> str:
+    """Bytes in the largest decimal unit that keeps the number over 1."""
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def number(count: int, noun: str) -> str:
+    """`1 image`, `1,234 images`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def wants_colour() -> bool:
+    """Colours only on a terminal, and not where the user has set NO_COLOR (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def terminal_width() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _familiar(path: str) -> str:
+    try:
+        relative = os.path.relpath(path)
+    except (OSError, ValueError):
+        return path
+    return path if relative.startswith("..") or len(relative) >= len(path) else relative

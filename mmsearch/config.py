@@ -1,0 +1,57 @@
+"""Paths, environment and defaults. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DEFAULT_COLLECTION = "default"
+DEFAULT_TOP = 10
+
+# Images a forward pass takes on the CPU: past 32 the rate of ViT-B/32 no longer grows, memory does.
+DEFAULT_BATCH_SIZE = 32
+
+# Pixels. A 100-megapixel camera passes; a decoded image of this size is 536 MB of RGB.
+DEFAULT_MAX_PIXELS = 178_956_970
+
+# Seconds that `auto` waits for the model hub before it settles for the built-in model.
+HUB_PROBE_SECONDS = 3.0
+
+
+def data_dir() -> Path:
+    """Where collections given by name live: the platform's user data directory, `mmsearch` below it."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("mmsearch", appauthor=False))
+
+
+def cache_dir() -> Path:
+    """Where derived files that can be made again live (`MMSEARCH_CACHE` or the platform's user cache directory)."""
+    chosen = os.environ.get("MMSEARCH_CACHE")
+    if chosen:
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("mmsearch", appauthor=False))
+
+
+def collection_path(name_or_path: str | None = None) -> Path:
+    """The folder of a collection: `name_or_path`, else `MMSEARCH_COLLECTION`, else the default one.
+
+    A text with a path separator, or that starts with a dot, is a path; any other is a name in `data_dir()`.
+    """
+    chosen = name_or_path or os.environ.get("MMSEARCH_COLLECTION") or DEFAULT_COLLECTION
+    separators = {os.sep, os.altsep or os.sep}
+    if chosen.startswith((".", "~")) or any(mark in chosen for mark in separators):
+        return Path(chosen).expanduser().absolute()
+    return data_dir() / chosen
+
+
+def hub_offline() -> bool:
+    """Whether the user has forbidden the model hub (`HF_HUB_OFFLINE`, the hub library's own switch)."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def hub_endpoint() -> str:
+    """Where models are downloaded from (`HF_ENDPOINT`, the hub library's own setting)."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")

@@ -1,0 +1,258 @@
+"""Everything that talks to the model hub: is it there, which files are on this disk, fetch the others.
+
+Downloads end in huggingface_hub's own cache, so that other tools share them; but a file enters it only when its size
+and checksum are right, and one that broke off is continued by the next run. An unreachable hub is told within
+`_METADATA_SECONDS`, without the library's retries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from mmsearch import config
+from mmsearch.errors import ModelUnavailableError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+    from tqdm import tqdm
+
+# Seconds to wait for the facts about one file, name resolution and connection included.
+_METADATA_SECONDS = 4.0
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_GIT_BLOB = re.compile(r"[0-9a-f]{40}")
+_SAFE_ETAG = re.compile(r"[\w.-]+")
+# Bytes. Below this a download is over before a line about it could be read.
+_WORTH_A_NOTICE = 20_000_000
+
+Result = TypeVar("Result")
+
+
+def host() -> str:
+    """The name of the machine that models come from."""
+    return urlsplit(config.hub_endpoint()).netloc or config.hub_endpoint()
+
+
+def answers(repo: str) -> bool:
+    """Whether the hub answers for `repo` within `config.HUB_PROBE_SECONDS`; one request, no retry."""
+    try:
+        return _metadata(repo, "open_clip_config.json", config.HUB_PROBE_SECONDS) is not None
+    except ModelUnavailableError:
+        return False
+
+
+def cached(repo: str, filename: str) -> Path | None:
+    """The path of a file in the hub's cache on this disk, or None. Uses no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, filename)
+    return Path(found) if isinstance(found, str) else None
+
+
+def fetch(repo: str, names: Sequence[str], *, notice: Callable[[str], None], progress: bool) -> Path:
+    """The first of `names` that `repo` has, from this disk or else from the hub.
+
+    Raises ModelUnavailableError when it is on neither, or does not arrive whole.
+    """
+    on_disk = next((path for name in names if (path := cached(repo, name))), None)
+    if on_disk:
+        return on_disk
+    if config.hub_offline():
+        raise ModelUnavailableError(f"{repo} is not on this disk", "HF_HUB_OFFLINE is set: unset it to download")
+    for name in names:
+        metadata = _metadata(repo, name, _METADATA_SECONDS)
+        if metadata is not None:
+            return _download(repo, name, metadata, notice, progress)
+    raise ModelUnavailableError(f"{repo} on {host()} has no file {' or '.join(names)}", "is it an open_clip model?")
+
+
+def discard_if_damaged(path: Path) -> bool:
+    """Remove a file of the hub's cache whose content is not what its checksum says; whether that was so."""
+    blob = path.resolve()
+    if blob.parent.name != "blobs" or _is_whole(blob, blob.name):
+        return False
+    path.unlink(missing_ok=True)
+    blob.unlink(missing_ok=True)
+    return True
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Forbid huggingface_hub, and the libraries that use it, to reach the network."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _metadata(repo: str, filename: str, seconds: float) -> HfFileMetadata | None:
+    """What the hub says about a file; None where the repository has no such file."""
+    from huggingface_hub import errors, get_hf_file_metadata, get_token, hf_hub_url
+
+    url = hf_hub_url(repo, filename, endpoint=config.hub_endpoint())
+    token = get_token()
+    try:
+        return _within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds, token=token))
+    except errors.EntryNotFoundError:
+        return None
+    except errors.GatedRepoError as error:
+        page = f"{config.hub_endpoint()}/{repo}"
+        hint = f"accept its terms at {page}, then set HF_TOKEN"
+        raise ModelUnavailableError(f"{repo} is given out on consent only", hint) from error
+    except errors.RepositoryNotFoundError as error:
+        hint = "check the name; for a private model, set HF_TOKEN"
+        raise ModelUnavailableError(f"{host()} has no model {repo}, or it is private", hint) from error
+    except errors.HfHubHTTPError as error:
+        what = f"{host()} answered {error.response.status_code} for {repo}"
+        raise ModelUnavailableError(what, "try again later") from error
+    except _network_errors() as error:
+        hint = "check the network, or use --model starter, which needs none"
+        raise ModelUnavailableError(f"cannot reach {host()} to download {repo}", hint) from error
+
+
+def _within(seconds: float, call: Callable[[], Result]) -> Result:
+    """Run `call` for at most `seconds`: a name server that does not answer obeys no library's timeout."""
+    results: list[Result] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # handed to the caller below
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    if not results:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return results[0]
+
+
+def _network_errors() -> tuple[type[BaseException], ...]:
+    """What a request can fail with. huggingface_hub 2 uses httpx2, earlier ones httpx; both have these names."""
+    found: list[type[BaseException]] = [OSError, ValueError]
+    for name in ("httpx2", "httpx"):
+        if importlib.util.find_spec(name):
+            client: Any = importlib.import_module(name)
+            found += [client.HTTPError, client.InvalidURL]
+    return tuple(found)
+
+
+def _download(
+    repo: str, filename: str, metadata: HfFileMetadata, notice: Callable[[str], None], progress: bool
+) -> Path:
+    """Bring one file into the hub's cache, checked, and link it as the library would."""
+    from filelock import FileLock
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.file_download import repo_folder_name
+
+    etag, size = metadata.etag, metadata.size
+    if not etag or not metadata.commit_hash or not _SAFE_ETAG.fullmatch(etag):
+        raise ModelUnavailableError(f"{host()} is no model hub", "check HF_ENDPOINT")
+    if size and size >= _WORTH_A_NOTICE:
+        notice(f"downloading {repo} ({size / 1e6:,.0f} MB) from {host()}")
+    blob = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"), "blobs", etag)
+    with _download_errors(repo, filename), _quiet():
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{blob}.mmsearch.lock"):
+            if not blob.exists():
+                _receive(repo, filename, metadata, blob, progress)
+        return Path(hf_hub_download(repo, filename, endpoint=config.hub_endpoint(), etag_timeout=_METADATA_SECONDS))
+
+
+def _receive(repo: str, filename: str, metadata: HfFileMetadata, blob: Path, progress: bool) -> None:
+    """Download to a file beside `blob`, from where an earlier run left off, check it, and give it its name."""
+    from huggingface_hub import get_token, hf_hub_url
+    from huggingface_hub.file_download import http_get
+
+    partial = Path(f"{blob}.mmsearch.incomplete")
+    done = partial.stat().st_size if partial.exists() else 0
+    if metadata.size is not None and done > metadata.size:
+        partial.unlink()
+        done = 0
+    url = hf_hub_url(repo, filename, revision=metadata.commit_hash, endpoint=config.hub_endpoint())
+    token = get_token()
+    with partial.open("ab") as file:
+        http_get(
+            url,
+            file,
+            resume_size=done,
+            headers={"authorization": f"Bearer {token}"} if token else {},
+            expected_size=metadata.size,
+            displayed_filename=f"{repo.partition('/')[2]}/{filename}",
+            tqdm_class=None if progress else _no_bar(),
+        )
+    if not _is_whole(partial, str(metadata.etag)):
+        partial.unlink()
+        raise ModelUnavailableError(f"{filename} of {repo} arrived damaged", "its checksum is wrong: run again")
+    os.replace(partial, blob)
+
+
+def _is_whole(path: Path, checksum: str) -> bool:
+    """Whether a file has the checksum that the hub gives it: SHA-256 for large files, git's blob id for small ones."""
+    with path.open("rb") as file:
+        if _SHA256.fullmatch(checksum):
+            return hashlib.file_digest(file, "sha256").hexdigest() == checksum
+        if _GIT_BLOB.fullmatch(checksum):
+            digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+            digest.update(file.read())
+            return digest.hexdigest() == checksum
+    return True
+
+
+@contextmanager
+def _download_errors(repo: str, filename: str) -> Iterator[None]:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise ModelUnavailableError(f"{host()} refused {filename} of {repo}: {_first_line(error)}") from error
+    except _network_errors() as error:
+        what = f"the download of {filename} of {repo} broke off: {_first_line(error)}"
+        raise ModelUnavailableError(what, "run again to go on where it stopped") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's log lines off the terminal; what matters of them is in our errors."""
+    import logging
+
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _no_bar() -> type[tqdm[Any]]:
+    from tqdm import tqdm
+
+    class NoBar(tqdm[Any]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+    return NoBar
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

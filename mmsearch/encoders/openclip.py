@@ -1,0 +1,330 @@
+"""Encoders that run on torch with open_clip: the only file that imports either.
+
+Importing it takes some 10 s, so the front door does it last, when all files of a model are on this disk.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.encoders import fingerprints, hub, tokens
+from mmsearch.errors import DeviceError, ModelError, ModelUnavailableError, UsageError
+from mmsearch.types import EncoderInfo, Preprocess
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import open_clip
+    import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmsearch.encoders.files import ModelFiles
+    from mmsearch.encoders.models import ModelSource
+
+# Texts in a forward pass. Queries come one by one; this serves evaluations, and keeps a pass below 1 GB on a CPU.
+_TEXT_BATCH = 64
+
+
+class OpenClipEncoder:
+    """An open_clip model that embeds images and texts on one device."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        info: EncoderInfo,
+        tokenize: Callable[[Sequence[str]], NDArray[np.int64]],
+        device: torch.device,
+        precision: str,
+    ) -> None:
+        """Wrap a loaded model whose weights already have `precision` (`fp32`, `bf16` or `fp16`) on `device`."""
+        self.info = info
+        self.device = str(device)
+        self.precision = precision
+        self._model = model
+        self._tokenize = tokenize
+        self._device = device
+        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        self._mean = torch.tensor(info.preprocess.mean, device=device)
+        self._std = torch.tensor(info.preprocess.std, device=device)
+        self._image_parts = FittingParts(self.device)
+        self._text_parts = FittingParts(self.device, _TEXT_BATCH)
+
+    def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed uint8 (n, size, size, 3); returns float32 (n, dim), L2-normalised, in the order given.
+
+        The whole batch is one forward pass, in parts only where the device's memory does not suffice.
+        """
+        size = self.info.preprocess.size
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
+            shown = f"{pixels.dtype} {pixels.shape}"
+            raise ModelError(f"pixels of {shown} do not fit a model that takes uint8 (n, {size}, {size}, 3)")
+        return self._finished(self._image_parts(self._embed_images, pixels))
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed `texts`, each cut at the context length.
+
+        Returns float32 (n, dim), L2-normalised, in the order given.
+        """
+        ids = self._tokenize(texts) if texts else np.empty((0, 1), np.int64)
+        return self._finished(self._text_parts(self._embed_texts, ids))
+
+    def _embed_images(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        batch = self._on_device(pixels).permute(0, 3, 1, 2).to(torch.float32).div(255)
+        batch = batch.sub_(self._mean[:, None, None]).div_(self._std[:, None, None]).to(self._dtype)
+        return _normalised(self._model.encode_image(batch))  # type: ignore[operator]
+
+    def _embed_texts(self, ids: NDArray[Any]) -> NDArray[np.float32]:
+        return _normalised(self._model.encode_text(self._on_device(ids)))  # type: ignore[operator]
+
+    def _on_device(self, values: NDArray[Any]) -> torch.Tensor:
+        """Copy to the device; from pinned memory on CUDA, where the copy then overlaps with what runs before it."""
+        writable = values if values.flags.writeable and values.flags.c_contiguous else values.copy()
+        tensor = torch.from_numpy(writable)
+        if self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor.to(self._device)
+
+    def _finished(self, parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        embeddings = np.concatenate(parts) if parts else np.empty((0, self.info.dim), np.float32)
+        if not np.isfinite(embeddings).all():
+            raise ModelError(f"{self.info.spec} overflows in {self.precision}", "use --precision fp32")
+        return embeddings
+
+
+@dataclass(slots=True)
+class FittingParts:
+    """Runs a batch in parts that fit the device's memory.
+
+    A part that does not fit is halved and tried again, down to a single item; `limit`, the largest part that was found
+    to fit, holds for later batches too. None is no limit.
+    """
+
+    device: str
+    limit: int | None = None
+
+    def __call__(
+        self, run: Callable[[NDArray[Any]], NDArray[np.float32]], batch: NDArray[Any]
+    ) -> list[NDArray[np.float32]]:
+        """The results of `run` on consecutive parts of `batch`, in order; none for an empty batch."""
+        done: list[NDArray[np.float32]] = []
+        start = 0
+        while start < len(batch):
+            part = batch[start : start + (self.limit or len(batch))]
+            result = self._attempt(run, part)
+            if result is None:
+                self._halve(len(part))
+                continue
+            done.append(result)
+            start += len(part)
+        return done
+
+    def _attempt(
+        self, run: Callable[[NDArray[Any]], NDArray[np.float32]], part: NDArray[Any]
+    ) -> NDArray[np.float32] | None:
+        """The result, or None where memory ran out. The error is dropped here: it keeps the tensors alive."""
+        try:
+            with torch.inference_mode():
+                return run(part)
+        except torch.OutOfMemoryError:
+            return None
+        except RuntimeError as error:
+            raise DeviceError(f"{self.device} failed: {_first_line(error)}", "try --device cpu") from error
+
+    def _halve(self, size: int) -> None:
+        if size == 1:
+            raise DeviceError(f"{self.device} has too little free memory for one item", "try --device cpu")
+        self.limit = size // 2
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+
+def load(source: ModelSource, files: ModelFiles, *, device: str = "auto", precision: str = "auto") -> OpenClipEncoder:
+    """Build the model in `files`, put its weights on `device` and make it ready to encode.
+
+    Raises DeviceError for a device that is not there, ModelError for files that do not make a model.
+    """
+    chosen_device = choose_device(device)
+    chosen_precision = choose_precision(precision, chosen_device)
+    config = {**files.config, "quick_gelu": True} if files.quick_gelu else dict(files.config)
+    with _quiet(), hub.no_network():
+        model = _build(files, chosen_device, chosen_precision)
+        _load_weights(model, source, files)
+        tokenize = _tokenizer(files)
+    preprocess = _preprocess(open_clip.get_model_preprocess_cfg(model), source.spec)
+    fingerprint = fingerprints.fingerprint(config, preprocess, files.weights)
+    info = EncoderInfo(source.spec, fingerprint, int(config["embed_dim"]), preprocess)
+    return OpenClipEncoder(model.eval(), info, tokenize, chosen_device, chosen_precision)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is CUDA, else MPS, else the CPU."""
+    kind, _, index = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (index and (kind != "cuda" or not index.isdecimal())):
+        raise UsageError(f"no device is called {name!r}", "write auto, cpu, cuda, cuda:N or mps")
+    has_mps = torch.backends.mps.is_available()
+    if kind == "cuda":
+        return _cuda(name, index)
+    if kind == "mps" and not has_mps:
+        raise DeviceError("there is no Apple GPU (mps) here", "use --device cpu")
+    if kind == "auto" and torch.cuda.is_available():
+        return _cuda("cuda", "")
+    return torch.device("mps" if kind == "mps" or (kind == "auto" and has_mps) else "cpu")
+
+
+def _cuda(name: str, index: str) -> torch.device:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        built = "torch finds none" if torch.version.cuda else "this torch is built without CUDA"
+        raise DeviceError(f"there is no CUDA device for {name!r}: {built}", "use --device cpu")
+    if index and int(index) >= count:
+        raise DeviceError(f"there is no {name!r}: the last CUDA device is cuda:{count - 1}", "use --device cuda")
+    return torch.device("cuda", int(index) if index else torch.cuda.current_device())
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """The floating-point type to run in: `name`, or for `auto` fp16 on CUDA, bf16 on CPUs made for it, else fp32."""
+    if name not in ("auto", "fp32", "bf16", "fp16"):
+        raise UsageError(f"no precision is called {name!r}", "write auto, fp32, bf16 or fp16")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "fp16"
+    return "bf16" if device.type == "cpu" and _cpu_multiplies_bf16() else "fp32"
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Whether the CPU has matrix or dot-product units for bf16: without them it is slower than fp32."""
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    able: Mapping[str, Any] = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+
+
+def _build(files: ModelFiles, device: torch.device, precision: str) -> torch.nn.Module:
+    """The architecture, with random weights in the given precision.
+
+    On CUDA, open_clip's `fp16` and `bf16` keep layer norms in fp32, as OpenAI's CLIP does; elsewhere all is cast,
+    because mixed types are slow there.
+    """
+    if files.config["text_cfg"].get("hf_model_name") and not _has_transformers():
+        raise ModelError("this model's text tower needs the transformers package", "pip install transformers")
+    prefix = "" if precision == "fp32" or device.type == "cuda" else "pure_"
+    with _model_errors(f"{files.name} is no model that open_clip can build"):
+        model: torch.nn.Module = open_clip.create_model(
+            files.name,
+            load_weights=False,
+            precision=prefix + precision,
+            device=device,
+            force_quick_gelu=files.quick_gelu,
+            force_preprocess_cfg=dict(files.settings),
+            pretrained_text=False,
+        )
+    return model
+
+
+def _load_weights(model: torch.nn.Module, source: ModelSource, files: ModelFiles) -> None:
+    """Read the weights, and nothing but weights: a file that would run code when opened is refused."""
+    path = files.weights
+    hint = "convert it to safetensors where it came from, if you trust it"
+    try:
+        with _model_errors(f"the weights in {path} do not fit {source.spec}"):
+            open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(f"{path} holds more than weights, and is not opened", hint) from error
+    except ModelError as error:
+        if hub.discard_if_damaged(path):
+            raise ModelUnavailableError(f"the downloaded {path.name} was damaged", "run again to fetch it") from error
+        raise
+
+
+def _tokenizer(files: ModelFiles) -> Callable[[Sequence[str]], NDArray[np.int64]]:
+    """The tokenizer, opened at the first text: indexing images needs none."""
+    if files.config["text_cfg"].get("hf_model_name"):
+        with _model_errors(f"the tokenizer of {files.name} cannot be opened"):
+            theirs = open_clip.get_tokenizer(files.name)
+        return lambda texts: np.asarray(theirs(list(texts)).numpy(), dtype=np.int64)
+    opened = functools.cache(lambda: tokens.open_tokenizer(files.text_config, files.tokenizer))
+    return lambda texts: opened()(texts)
+
+
+def _preprocess(settings: Mapping[str, Any], spec: str) -> Preprocess:
+    """open_clip's preprocessing settings as ours. Its `random` interpolation is bicubic outside of training."""
+    size = settings["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width:
+        raise ModelError(f"{spec} takes images of {width} x {height} pixels; mmsearch runs models with a square input")
+    interpolation = settings.get("interpolation", "bicubic")
+    return Preprocess(
+        size=width,
+        resize=width,
+        resize_mode=settings.get("resize_mode", "shortest"),
+        interpolation="bicubic" if interpolation == "random" else interpolation,
+        mean=_three(settings["mean"]),
+        std=_three(settings["std"]),
+        fill=int(settings.get("fill_color", 0)),
+    )
+
+
+def _three(values: float | Sequence[float]) -> tuple[float, float, float]:
+    if isinstance(values, int | float):
+        return float(values), float(values), float(values)
+    red, green, blue = values
+    return float(red), float(green), float(blue)
+
+
+def _normalised(features: torch.Tensor) -> NDArray[np.float32]:
+    normalised = torch.nn.functional.normalize(features.float(), dim=-1)
+    result: NDArray[np.float32] = normalised.cpu().numpy()
+    return result
+
+
+def _has_transformers() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("transformers") is not None
+
+
+@contextmanager
+def _model_errors(what: str) -> Iterator[None]:
+    """Turn what torch, timm and open_clip raise on files that do not fit into ModelError; pickled code passes."""
+    from safetensors import SafetensorError
+
+    unfit = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, OSError, EOFError, SafetensorError)
+    try:
+        yield
+    except pickle.UnpicklingError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise DeviceError("the device has too little free memory for this model", "try --device cpu") from error
+    except unfit as error:
+        raise ModelError(f"{what}: {_first_line(error)}") from error
+    except (AssertionError, StopIteration) as error:
+        raise ModelError(what) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip's and timm's remarks off the terminal: what matters of them is checked here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,46 @@
+"""The built-in model: its files lie beside this one. MODEL_CARD.md says what it is made of and what it is good at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmsearch.encoders import models
+from mmsearch.errors import DeviceError, ModelUnavailableError, UsageError
+from mmsearch.types import EncoderInfo, Preprocess
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.onnx import OnnxEncoder
+
+FOLDER = Path(__file__).parent
+
+
+def load(device: str = "auto", precision: str = "auto") -> OnnxEncoder:
+    """The starter encoder, which runs on the CPU in fp32. Opens no graph yet."""
+    if device not in ("auto", "cpu"):
+        raise DeviceError(
+            f"the {models.STARTER} model runs on the CPU, not on {device!r}",
+            f"leave out --device, or index with --model {models.DEFAULT}",
+        )
+    if precision not in ("auto", "fp32"):
+        raise UsageError(f"the {models.STARTER} model runs in fp32, not in {precision!r}", "leave out --precision")
+    from mmsearch.encoders.onnx import OnnxEncoder
+
+    facts = _facts()
+    how = Preprocess.from_json(facts["preprocess"])
+    return OnnxEncoder(
+        EncoderInfo(models.STARTER, facts["fingerprint"], facts["dim"], how),
+        image=FOLDER / "image.onnx",
+        text=FOLDER / "text.onnx",
+        tokenizer=FOLDER / "tokenizer.json",
+        context_length=facts["context_length"],
+    )
+
+
+def _facts() -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads((FOLDER / "starter.json").read_text("utf-8"))
+        return facts
+    except FileNotFoundError as error:
+        raise ModelUnavailableError("the built-in model's files are missing", "install mmsearch again") from error

@@ -1,0 +1,148 @@
+"""Text -> the token ids that open_clip's text towers take, without torch.
+
+CLIP's own byte-pair tokenizer is built here on the `tokenizers` library; other models bring a tokenizer.json, which
+transformers would read the same way. The cleaning of the text before it follows open_clip/tokenizer.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.encoders import catalogue
+from mmsearch.errors import ModelError, ModelUnavailableError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+# open_clip's default for a configuration that does not say.
+_CONTEXT_LENGTH = 77
+_START, _END = "<start_of_text>", "<end_of_text>"
+# Merges in CLIP's vocabulary of 49,408 tokens: the rest are 512 byte symbols and the two tokens above.
+_MERGES = 49_152 - 256 - 2
+_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True, slots=True)
+class TextTokenizer:
+    """Cleans texts and cuts or pads each to the context length. `blanked` is a token id that becomes 0, or None."""
+
+    clean: Callable[[str], str]
+    tokenizer: Tokenizer
+    blanked: int | None = None
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Token ids, int64 (n, context length), in the order given."""
+        encoded = self.tokenizer.encode_batch([self.clean(text) for text in texts])
+        ids = np.array([entry.ids for entry in encoded], dtype=np.int64)
+        return np.where(ids == self.blanked, 0, ids) if self.blanked is not None else ids
+
+
+def open_tokenizer(text_config: Mapping[str, Any], folder: Path | None) -> TextTokenizer:
+    """The tokenizer of a model: CLIP's own, or the one whose tokenizer.json is in `folder`."""
+    length = text_config.get("context_length", _CONTEXT_LENGTH)
+    options = dict(text_config.get("tokenizer_kwargs", {}))
+    if folder is None:
+        tokenizer, blanked = clip_tokenizer(length), None
+        clean = options.pop("clean", "lower")
+    else:
+        clean = options.pop("clean", "whitespace")
+        tokenizer, blanked = _read_tokenizer(folder, length, strip_separator=options.pop("strip_sep_token", False))
+    mode = text_config.get("tokenizer_mode")
+    if options or mode or clean not in _CLEANERS:
+        raise ModelError(f"mmsearch does not know the tokenizer setting {options or mode or clean!r} of this model")
+    return TextTokenizer(_CLEANERS[clean], tokenizer, blanked)
+
+
+def clip_tokenizer(context_length: int) -> Tokenizer:
+    """CLIP's byte-pair tokenizer: start token, at most `context_length` - 2 tokens of text, end token, zeros."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary, merges = _clip_vocabulary()
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>"))
+    words = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
+    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, as_bytes])
+    ends = [(token, vocabulary[token]) for token in (_START, _END)]
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{_START} $A {_END}", special_tokens=ends)
+    tokenizer.enable_truncation(max_length=context_length)
+    tokenizer.enable_padding(length=context_length, pad_id=0, pad_token="!")
+    return tokenizer
+
+
+@functools.cache
+def _clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    with gzip.open(catalogue.clip_vocabulary(), "rt", encoding="utf-8") as file:
+        lines = file.read().split("\n")[1 : _MERGES + 1]
+    merges = [(first, second) for first, second in (line.split() for line in lines)]
+    symbols = _byte_symbols()
+    tokens = [*symbols, *(symbol + "</w>" for symbol in symbols), *("".join(pair) for pair in merges), _START, _END]
+    return {token: place for place, token in enumerate(tokens)}, merges
+
+
+def _byte_symbols() -> list[str]:
+    """GPT-2's printable stand-in for each byte, in the order of CLIP's vocabulary: printable bytes first."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = 256 - len(printable)
+    return [chr(byte) for byte in printable] + [chr(256 + place) for place in range(others)]
+
+
+def _read_tokenizer(folder: Path, context_length: int, *, strip_separator: bool) -> tuple[Tokenizer, int | None]:
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise ModelUnavailableError(f"{path} is missing", "the model cannot read text without it")
+    tokenizer = Tokenizer.from_file(str(path))
+    settings_path = folder / "tokenizer_config.json"
+    settings = json.loads(settings_path.read_text("utf-8")) if settings_path.is_file() else {}
+    pad = _token(settings, "pad_token", "[PAD]")
+    tokenizer.enable_truncation(max_length=context_length)
+    tokenizer.enable_padding(
+        length=context_length,
+        pad_id=tokenizer.token_to_id(pad) or 0,
+        pad_token=pad,
+        direction=settings.get("padding_side", "right"),
+    )
+    separator = tokenizer.token_to_id(_token(settings, "sep_token", "[SEP]")) if strip_separator else None
+    return tokenizer, separator
+
+
+def _token(settings: Mapping[str, Any], name: str, otherwise: str) -> str:
+    """A special token in tokenizer_config.json: a text, or an object with the text as its content."""
+    value = settings.get(name) or otherwise
+    return str(value["content"] if isinstance(value, dict) else value)
+
+
+def _repaired(text: str) -> str:
+    import html
+
+    import ftfy
+
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(_repaired(text).split())
+
+
+def _folded(text: str) -> str:
+    return _one_line(text).lower()
+
+
+def _canonical(text: str) -> str:
+    without = _repaired(text).replace("_", " ").translate(_NO_PUNCTUATION)
+    return " ".join(without.lower().split())
+
+
+_CLEANERS: dict[str, Callable[[str], str]] = {"lower": _folded, "whitespace": _one_line, "canonicalize": _canonical}

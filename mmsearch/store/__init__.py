@@ -1,0 +1,1 @@
+"""The catalog: a collection's truth, in SQLite. The only room with SQL."""

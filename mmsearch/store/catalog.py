@@ -1,0 +1,418 @@
+"""Read and write the catalog: roots, images, failures, embeddings, runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from mmsearch.store import connection as database
+from mmsearch.store import schema
+from mmsearch.types import EncoderInfo, FileRecord, ImageFacts, ImageRecord, Preprocess, RootRecord, ScanOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    # Content ids (n,) and their embeddings (n, dim).
+    Embeddings = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+# Values bound in one statement; SQLite takes 32,766.
+_CHUNK = 500
+
+_IMAGE_COLUMNS = """
+    images.id, folders.path, images.name, images.size, images.mtime_ns, contents.id, contents.hash, contents.width,
+    contents.height, contents.format, contents.taken_at, contents.camera, contents.latitude, contents.longitude
+    FROM images JOIN folders ON folders.id = images.folder_id JOIN contents ON contents.id = images.content_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEncoder:
+    """The encoder whose embeddings the collection holds."""
+
+    id: int
+    info: EncoderInfo
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFile:
+    """The current vector file: its name in the collection's folder, what it covers and of which kind it is.
+
+    It holds `count` embeddings of contents with ids up to and including `watermark`.
+    """
+
+    name: str
+    watermark: int
+    count: int
+    kind: str
+
+
+class Catalog:
+    """An open catalog. Methods that write expect to be inside `transaction()`."""
+
+    def __init__(self, folder: Path, *, write: bool) -> None:
+        """Open the catalog in `folder`; with `write` it is created or migrated. See `connection.connect` for errors."""
+        self.folder = folder
+        self._connection = database.connect(folder, write=write)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All writes inside happen together or not at all. Raises `StorageError` or `CollectionBusyError`."""
+        with database.translated(self.folder):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All reads inside see one state of the catalog."""
+        with database.translated(self.folder):
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("COMMIT")
+
+    # --- roots and what is known of folders ---
+
+    def roots(self) -> list[RootRecord]:
+        """All roots by path, with the number of images below each."""
+        rows = self._all("SELECT id, path, options FROM roots ORDER BY path")
+        return [
+            RootRecord(number, os.fsdecode(path), _options(options), self.count_images(os.fsdecode(path)))
+            for number, path, options in rows
+        ]
+
+    def put_root(self, path: str, options: ScanOptions) -> None:
+        """Add a root or change its options; roots below it become part of it."""
+        self._run("DELETE FROM roots WHERE path > ? AND path < ?", _below(path))
+        self._run(
+            "INSERT INTO roots (path, options, added_at) VALUES (?, ?, ?)"
+            " ON CONFLICT (path) DO UPDATE SET options = excluded.options",
+            (os.fsencode(path), json.dumps(asdict(options)), now()),
+        )
+
+    def remove_roots(self, path: str) -> None:
+        """Drop the root at `path` and all below it. Their images stay until `remove_below`."""
+        self._run("DELETE FROM roots WHERE path = ?", (os.fsencode(path),))
+        self._run("DELETE FROM roots WHERE path > ? AND path < ?", _below(path))
+
+    def folders_at(self, path: str) -> Iterator[tuple[int, str]]:
+        """Ids and paths of the known folders at and below `path`, in byte order."""
+        rows = self._connection.execute(
+            "SELECT id, path FROM folders WHERE path = ? OR (path > ? AND path < ?) ORDER BY path",
+            (os.fsencode(path), *_below(path)),
+        )
+        for number, folder in rows:
+            yield number, os.fsdecode(folder)
+
+    def folder_id(self, path: str) -> int | None:
+        row = self._one("SELECT id FROM folders WHERE path = ?", (os.fsencode(path),))
+        return row[0] if row else None
+
+    def known_files(self, folder_id: int) -> dict[str, tuple[int, int, bool]]:
+        """(size, mtime_ns, whether it is indexed) of each known file directly in a folder, by name."""
+        rows = self._connection.execute(
+            "SELECT name, size, mtime_ns, 1 FROM images WHERE folder_id = ?1"
+            " UNION ALL SELECT name, size, mtime_ns, 0 FROM failures WHERE folder_id = ?1",
+            (folder_id,),
+        )
+        return {os.fsdecode(name): (size, mtime_ns, bool(indexed)) for name, size, mtime_ns, indexed in rows}
+
+    # --- images ---
+
+    def put_image(self, record: FileRecord, content_id: int) -> int | None:
+        """Store a file's state and content. Returns the id of the content that it had before, None for a new file."""
+        folder, name = self._place(record.path)
+        before = self._one("SELECT content_id FROM images WHERE folder_id = ? AND name = ?", (folder, name))
+        self._run(
+            "INSERT INTO images (folder_id, name, size, mtime_ns, content_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT"
+            " (folder_id, name)"
+            " DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, content_id = excluded.content_id",
+            (folder, name, record.size, record.mtime_ns, content_id),
+        )
+        self._run("DELETE FROM failures WHERE folder_id = ? AND name = ?", (folder, name))
+        if before and before[0] != content_id:
+            self._release(before[0])
+        return before[0] if before else None
+
+    def put_failure(self, record: FileRecord, reason: str, *, ignored: bool, retry: bool) -> None:
+        """Record that a file cannot be indexed; with `retry` the next run tries it again, changed or not."""
+        folder, name = self._place(record.path)
+        self._remove_image(folder, name)
+        state = (record.size, -1 if retry else record.mtime_ns)
+        self._run("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?)", (folder, name, *state, reason, ignored))
+
+    def remove_file(self, path: str) -> int | None:
+        """Forget a file. Returns the id of the content that it had, None where it was not indexed."""
+        folder, name = self._place(path)
+        self._run("DELETE FROM failures WHERE folder_id = ? AND name = ?", (folder, name))
+        return self._remove_image(folder, name)
+
+    def remove_below(self, path: str) -> int:
+        """Forget all files at and below a folder, and the folders. Returns how many images went."""
+        removed = 0
+        for folder, _ in list(self.folders_at(path)):
+            self._run("INSERT OR IGNORE INTO released SELECT content_id FROM images WHERE folder_id = ?", (folder,))
+            removed += self._run("DELETE FROM images WHERE folder_id = ?", (folder,))
+            self._run("DELETE FROM failures WHERE folder_id = ?", (folder,))
+            self._run("DELETE FROM folders WHERE id = ?", (folder,))
+        return removed
+
+    def drop_released(self) -> int:
+        """Drop contents (and their embeddings) that lost their last file. Returns how many."""
+        unused = self._all(
+            "SELECT content_id FROM released WHERE NOT EXISTS"
+            " (SELECT 1 FROM images WHERE images.content_id = released.content_id)"
+        )
+        for (content_id,) in unused:
+            self._run("DELETE FROM contents WHERE id = ?", (content_id,))
+        self._run("DELETE FROM released")
+        return len(unused)
+
+    def images_of_contents(self, content_ids: Sequence[int]) -> dict[int, list[ImageRecord]]:
+        """The files of each content, in byte order of their paths. Contents without files are missing."""
+        found: dict[int, list[ImageRecord]] = {}
+        for part in _chunks(content_ids):
+            for row in self._all(f"SELECT {_IMAGE_COLUMNS} WHERE contents.id IN ({_marks(part)})", part):
+                record = _image(row)
+                found.setdefault(record.content_id, []).append(record)
+        for records in found.values():
+            records.sort(key=lambda record: os.fsencode(record.path))
+        return found
+
+    def image_at(self, path: str) -> ImageRecord | None:
+        """The indexed file with this absolute path."""
+        folder, name = os.path.split(path)
+        row = self._one(
+            f"SELECT {_IMAGE_COLUMNS} WHERE folders.path = ? AND images.name = ?",
+            (os.fsencode(folder), os.fsencode(name)),
+        )
+        return _image(row) if row else None
+
+    def count_images(self, below: str | None = None) -> int:
+        """How many files are indexed, in all or at and below a folder."""
+        if below is None:
+            return self._count("SELECT count(*) FROM images")
+        return self._count(
+            "SELECT count(*) FROM images WHERE folder_id IN"
+            " (SELECT id FROM folders WHERE path = ? OR (path > ? AND path < ?))",
+            (os.fsencode(below), *_below(below)),
+        )
+
+    def failures(self, *, limit: int = -1) -> list[tuple[str, str]]:
+        """Path and reason of files that claim to be images and could not be indexed, by path."""
+        rows = self._all(
+            "SELECT path, name, reason FROM failures JOIN folders ON folders.id = folder_id"
+            " WHERE NOT ignored ORDER BY path, name LIMIT ?",
+            (limit,),
+        )
+        return [(os.path.join(os.fsdecode(path), os.fsdecode(name)), reason) for path, name, reason in rows]
+
+    def count_failures(self) -> int:
+        return self._count("SELECT count(*) FROM failures WHERE NOT ignored")
+
+    # --- contents and embeddings ---
+
+    def content_id(self, content_hash: bytes) -> int | None:
+        row = self._one("SELECT id FROM contents WHERE hash = ?", (content_hash,))
+        return row[0] if row else None
+
+    def add_content(self, content_hash: bytes, facts: ImageFacts) -> int:
+        """Store a content that is not known yet; returns its id."""
+        fields = asdict(facts)
+        cursor = self._connection.execute(
+            f"INSERT INTO contents (hash, {', '.join(fields)}) VALUES (?, {_marks(fields)})",
+            (content_hash, *fields.values()),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def content_ids(self, below: str) -> NDArray[np.int64]:
+        """Ids of all contents with a file at or below a folder, ascending, int64 (n,)."""
+        return self._id_array(
+            "SELECT DISTINCT content_id FROM images WHERE folder_id IN"
+            " (SELECT id FROM folders WHERE path = ? OR (path > ? AND path < ?)) ORDER BY content_id",
+            (os.fsencode(below), *_below(below)),
+        )
+
+    def put_embedding(self, encoder_id: int, content_id: int, vector: NDArray[np.float32]) -> None:
+        """Store a content's embedding, (dim,) and L2-normalised, as little-endian float16."""
+        table = schema.embeddings_table(encoder_id)
+        self._run(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (content_id, vector.astype("<f2").tobytes()))
+
+    def embeddings(
+        self, encoder: StoredEncoder, content_ids: Sequence[int]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids (n,) ascending and embeddings (n, dim) float32 of those contents that have one."""
+        table = schema.embeddings_table(encoder.id)
+        rows: list[tuple[int, bytes]] = []
+        for part in _chunks(sorted(content_ids)):
+            sql = f"SELECT content_id, vector FROM {table} WHERE content_id IN ({_marks(part)}) ORDER BY content_id"
+            rows += self._all(sql, part)
+        return _matrix(rows, encoder.info.dim)
+
+    def embeddings_after(self, encoder: StoredEncoder, watermark: int, rows: int = 8192) -> Iterator[Embeddings]:
+        """All embeddings of contents with ids over `watermark`, as `embeddings` gives them, `rows` at a time."""
+        table = schema.embeddings_table(encoder.id)
+        cursor = self._connection.execute(
+            f"SELECT content_id, vector FROM {table} WHERE content_id > ? ORDER BY content_id", (watermark,)
+        )
+        while part := cursor.fetchmany(rows):
+            yield _matrix(part, encoder.info.dim)
+
+    def count_embeddings(self, encoder_id: int, above: int = 0) -> int:
+        """How many embeddings there are of contents with ids over `above`."""
+        table = schema.embeddings_table(encoder_id)
+        return self._count(f"SELECT count(*) FROM {table} WHERE content_id > ?", (above,))
+
+    # --- encoder, vector file, runs ---
+
+    def encoder(self) -> StoredEncoder | None:
+        """The collection's encoder; None for a new collection."""
+        row = self._one(
+            "SELECT id, spec, fingerprint, dim, preprocess FROM encoders"
+            " WHERE id = (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'encoder')"
+        )
+        if not row:
+            return None
+        number, spec, fingerprint, dim, preprocess = row
+        return StoredEncoder(number, EncoderInfo(spec, fingerprint, dim, Preprocess.from_json(json.loads(preprocess))))
+
+    def set_encoder(self, info: EncoderInfo) -> StoredEncoder:
+        """Give a new collection its encoder."""
+        cursor = self._connection.execute(
+            "INSERT INTO encoders (spec, fingerprint, dim, preprocess, created_at) VALUES (?, ?, ?, ?, ?)",
+            (info.spec, info.fingerprint, info.dim, json.dumps(info.preprocess.to_json()), now()),
+        )
+        assert cursor.lastrowid is not None
+        schema.create_embeddings_table(self._connection, cursor.lastrowid)
+        self.set_meta("encoder", str(cursor.lastrowid))
+        return StoredEncoder(cursor.lastrowid, info)
+
+    def vector_file(self, encoder_id: int) -> VectorFile | None:
+        row = self._one("SELECT name, watermark, count, kind FROM vector_files WHERE encoder_id = ?", (encoder_id,))
+        return VectorFile(*row) if row else None
+
+    def set_vector_file(self, encoder_id: int, file: VectorFile) -> None:
+        row = (encoder_id, file.name, file.watermark, file.count, file.kind, now())
+        self._run("INSERT OR REPLACE INTO vector_files VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def meta(self, key: str) -> str | None:
+        row = self._one("SELECT value FROM meta WHERE key = ?", (key,))
+        return row[0] if row else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        self._run("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def add_run(self, started_at: str, summary: dict[str, Any]) -> None:
+        self._run("INSERT INTO runs (started_at, summary) VALUES (?, ?)", (started_at, json.dumps(summary)))
+
+    def last_run(self) -> tuple[str, dict[str, Any]] | None:
+        """When the last finished run began, and its summary."""
+        row = self._one("SELECT started_at, summary FROM runs ORDER BY id DESC LIMIT 1")
+        return (row[0], json.loads(row[1])) if row else None
+
+    # --- inside ---
+
+    def _place(self, path: str) -> tuple[int, bytes]:
+        folder, name = os.path.split(path)
+        number = self.folder_id(folder)
+        if number is None:
+            cursor = self._connection.execute("INSERT INTO folders (path) VALUES (?)", (os.fsencode(folder),))
+            assert cursor.lastrowid is not None
+            number = cursor.lastrowid
+        return number, os.fsencode(name)
+
+    def _remove_image(self, folder: int, name: bytes) -> int | None:
+        row = self._one("DELETE FROM images WHERE folder_id = ? AND name = ? RETURNING content_id", (folder, name))
+        if not row:
+            return None
+        self._release(row[0])
+        content_id: int = row[0]
+        return content_id
+
+    def _release(self, content_id: int) -> None:
+        self._run("INSERT OR IGNORE INTO released VALUES (?)", (content_id,))
+
+    def _run(self, sql: str, values: Iterable[Any] = ()) -> int:
+        return self._connection.execute(sql, tuple(values)).rowcount
+
+    def _one(self, sql: str, values: Iterable[Any] = ()) -> Any:
+        with database.translated(self.folder):
+            return self._connection.execute(sql, tuple(values)).fetchone()
+
+    def _all(self, sql: str, values: Iterable[Any] = ()) -> list[Any]:
+        with database.translated(self.folder):
+            return self._connection.execute(sql, tuple(values)).fetchall()
+
+    def _count(self, sql: str, values: Iterable[Any] = ()) -> int:
+        count: int = self._one(sql, values)[0]
+        return count
+
+    def _id_array(self, sql: str, values: Iterable[Any]) -> NDArray[np.int64]:
+        import numpy as np
+
+        return np.fromiter((row[0] for row in self._all(sql, values)), np.int64)
+
+
+def now() -> str:
+    """The time as the catalog writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _below(path: str) -> tuple[bytes, bytes]:
+    """Bounds of the byte strings that start with a folder's path and a separator."""
+    stem = os.fsencode(path).rstrip(os.fsencode(os.sep))
+    separator = os.fsencode(os.sep)
+    return stem + separator, stem + bytes([separator[0] + 1])
+
+
+def _options(text: str) -> ScanOptions:
+    fields = json.loads(text)
+    fields |= {name: tuple(fields[name]) for name in ("include", "exclude")}
+    return ScanOptions(**fields)
+
+
+def _image(row: Sequence[Any]) -> ImageRecord:
+    number, folder, name, size, mtime_ns, content_id, content_hash, *facts = row
+    path = os.path.join(os.fsdecode(folder), os.fsdecode(name))
+    return ImageRecord(number, path, size, mtime_ns, content_id, content_hash.hex(), ImageFacts(*facts))
+
+
+def _matrix(rows: Sequence[tuple[int, bytes]], dim: int) -> Embeddings:
+    import numpy as np
+
+    ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+    flat = np.frombuffer(b"".join(row[1] for row in rows), "<f2")
+    return ids, flat.reshape(len(rows), dim).astype(np.float32)
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[list[int]]:
+    for start in range(0, len(ids), _CHUNK):
+        yield [int(number) for number in ids[start : start + _CHUNK]]
+
+
+def _marks(values: Iterable[Any]) -> str:
+    return ", ".join("?" for _ in values)

@@ -1,0 +1,99 @@
+"""Open the catalog's database, and turn SQLite's errors into ours."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from mmsearch.errors import CollectionBusyError, CollectionNotFoundError, StorageError
+from mmsearch.store import schema
+
+CATALOG_NAME = "catalog.sqlite3"
+
+# Seconds to wait for another process's transaction. A batch's transaction takes milliseconds.
+BUSY_SECONDS = 30.0
+
+
+def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
+    """Open the catalog in `folder`; with `write` it is made or migrated as needed.
+
+    The connection is in autocommit mode and may pass between threads (one at a time). Raises `CollectionNotFoundError`,
+    `CollectionVersionError`, `StorageError`.
+    """
+    path = folder / CATALOG_NAME
+    with translated(folder):
+        if write:
+            _create_private(folder, path)
+            connection = _open(path, "rw")
+            schema.check_version(connection, str(folder))
+            connection.execute("PRAGMA journal_mode = WAL")
+            # A commit survives a power cut; one fsync a batch.
+            connection.execute("PRAGMA synchronous = FULL")
+            schema.migrate(connection)
+            return connection
+        if not path.exists():
+            raise CollectionNotFoundError(f"no collection at {folder}", "run `mmsearch index DIR` first")
+        connection = _open_for_reading(path)
+        schema.check_version(connection, str(folder))
+        if schema.version_of(connection) < schema.VERSION:
+            connection.close()
+            return connect(folder, write=True)
+        return connection
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Turn exceptions of SQLite and the file system into mmsearch's."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _translate(str(error), folder) from error
+    except PermissionError as error:
+        raise StorageError(f"no permission to write to {folder}", "choose another place with -C") from error
+    except OSError as error:
+        raise StorageError(f"cannot use {folder}: {error.strerror or error}", "choose another place with -C") from error
+
+
+def _translate(message: str, folder: Path) -> StorageError | CollectionBusyError:
+    if "locked" in message or "busy" in message:
+        return CollectionBusyError(f"the collection at {folder} is busy", "try again when the other run has ended")
+    if "full" in message:
+        return StorageError(f"the disk of {folder} is full", "free some space and run the command again")
+    if "readonly" in message or "read-only" in message or "unable to open" in message:
+        hint = "check its permissions, or choose another: -C"
+        return StorageError(f"the collection at {folder} cannot be written", hint)
+    return StorageError(f"the catalog in {folder} cannot be used ({message})")
+
+
+def _create_private(folder: Path, path: Path) -> None:
+    """Photos are private: only the user may enter the folder or read the file."""
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open read-only, also where the folder cannot be written (WAL then has to be bypassed)."""
+    if os.access(path.parent, os.W_OK):
+        return _open(path, "ro")
+    journal = path.with_name(path.name + "-wal")
+    if journal.exists() and journal.stat().st_size:
+        return _open(path, "ro")
+    return _open(path, "ro&immutable=1")

@@ -1,0 +1,161 @@
+"""The catalog's schema, as the migrations that lead to it.
+
+A migration never changes once released: a collection of any version is brought up to date by the ones that it lacks, in
+one transaction. `PRAGMA user_version` is the version; the table `migrations` is the ledger of when each was applied.
+
+Names of files and folders are BLOBs (the bytes of the file system). Times are ISO 8601 in UTC. Embeddings are
+little-endian float16, L2-normalised, in one table an encoder: `embeddings_<encoder id>`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+
+from mmsearch.errors import CollectionVersionError
+
+# "mmsr", so that `file` and others can tell what the database is.
+APPLICATION_ID = 0x6D6D7372
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    (
+        "first schema",
+        """
+        CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL) STRICT;
+        CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE roots (
+            id INTEGER PRIMARY KEY,
+            path BLOB NOT NULL UNIQUE,
+            options TEXT NOT NULL,
+            added_at TEXT NOT NULL
+        ) STRICT;
+
+        CREATE TABLE folders (id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE) STRICT;
+
+        -- What a file holds, whatever and however many its names. An id is never used twice: vector files rely on it.
+        CREATE TABLE contents (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            hash BLOB NOT NULL UNIQUE,
+            width INTEGER NOT NULL,
+            height INTEGER NOT NULL,
+            format TEXT NOT NULL,
+            taken_at TEXT,
+            camera TEXT,
+            latitude REAL,
+            longitude REAL
+        ) STRICT;
+
+        CREATE TABLE images (
+            id INTEGER PRIMARY KEY,
+            folder_id INTEGER NOT NULL REFERENCES folders (id),
+            name BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            content_id INTEGER NOT NULL REFERENCES contents (id),
+            UNIQUE (folder_id, name)
+        ) STRICT;
+        CREATE INDEX images_by_content ON images (content_id);
+
+        -- Files that could not be indexed, not tried again until they change. `ignored`: not images, nor named so.
+        CREATE TABLE failures (
+            folder_id INTEGER NOT NULL REFERENCES folders (id),
+            name BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            ignored INTEGER NOT NULL,
+            PRIMARY KEY (folder_id, name)
+        ) STRICT, WITHOUT ROWID;
+
+        -- Contents that lost a file; those left with none are dropped at the end of a run.
+        CREATE TABLE released (content_id INTEGER PRIMARY KEY) STRICT;
+
+        CREATE TABLE encoders (
+            id INTEGER PRIMARY KEY,
+            spec TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            dim INTEGER NOT NULL,
+            preprocess TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        ) STRICT;
+
+        -- The current vector file of an encoder: it covers contents up to and including `watermark`.
+        CREATE TABLE vector_files (
+            encoder_id INTEGER PRIMARY KEY REFERENCES encoders (id),
+            name TEXT NOT NULL,
+            watermark INTEGER NOT NULL,
+            count INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        ) STRICT;
+
+        CREATE TABLE runs (
+            id INTEGER PRIMARY KEY,
+            started_at TEXT NOT NULL,
+            summary TEXT NOT NULL
+        ) STRICT;
+        """,
+    ),
+)
+
+VERSION = len(MIGRATIONS)
+
+
+def embeddings_table(encoder_id: int) -> str:
+    """The name of an encoder's table of embeddings."""
+    return f"embeddings_{int(encoder_id)}"
+
+
+def create_embeddings_table(connection: sqlite3.Connection, encoder_id: int) -> None:
+    """Make the table for a new encoder."""
+    connection.execute(
+        f"CREATE TABLE {embeddings_table(encoder_id)} ("
+        "content_id INTEGER PRIMARY KEY REFERENCES contents (id) ON DELETE CASCADE, vector BLOB NOT NULL) STRICT"
+    )
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The schema version of an open catalog; 0 for an empty file."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def check_version(connection: sqlite3.Connection, path: str) -> None:
+    """Raise `CollectionVersionError` where the catalog is newer than this program."""
+    version = version_of(connection)
+    if version > VERSION:
+        raise CollectionVersionError(
+            f"the collection at {path} has schema {version}, this mmsearch knows up to {VERSION}",
+            "upgrade mmsearch; the collection was left untouched",
+        )
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a catalog up to `VERSION` in one transaction. Expects autocommit mode (`isolation_level=None`)."""
+    if version_of(connection) == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for number, (name, script) in enumerate(MIGRATIONS[version_of(connection) :], version_of(connection) + 1):
+            for statement in _statements(script):
+                connection.execute(statement)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", (number, name, now))
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    """Split a script, since `executescript` would commit the open transaction."""
+    statements, current = [], ""
+    for line in script.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            statements.append(current)
+            current = ""
+    return statements

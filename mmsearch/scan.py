@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mmsearch.types import FileRecord, ScanOptions
@@ -15,10 +14,14 @@ KnownFiles = Mapping[str, tuple[int, int, bool]]
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The regular files directly in one directory, in byte order of their names."""
+    """The regular files directly in one directory, in byte order of their names.
+
+    `unreadable` are the names of entries that are there but whose status cannot be read.
+    """
 
     path: str
     files: list[FileRecord]
+    unreadable: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -31,13 +34,16 @@ class FolderChanges:
     gone: list[str] = field(default_factory=list)
 
 
-def compare(files: list[FileRecord], known: KnownFiles) -> FolderChanges:
-    """Sort a folder's files into new, changed (size or mtime differs), unchanged and gone."""
+def compare(files: list[FileRecord], known: KnownFiles, unreadable: Iterable[str] = ()) -> FolderChanges:
+    """Sort a folder's files into new, changed (size or mtime differs), unchanged and gone.
+
+    Files named in `unreadable` are none of these: what is known of them stays as it is.
+    """
     changes = FolderChanges()
     if not known:
         changes.new = files
         return changes
-    seen = set()
+    seen = set(unreadable)
     for record in files:
         name = os.path.basename(record.path)
         seen.add(name)
@@ -55,10 +61,10 @@ def compare(files: list[FileRecord], known: KnownFiles) -> FolderChanges:
 def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSError], None]) -> Iterator[Folder]:
     """Yield `start` and every directory below it with its candidate files, parents first, in byte order.
 
-    Both paths are absolute; `start` is `root` or lies below it, and patterns are relative to `root`. Directories that
-    cannot be read are passed to `report` and yielded as nothing, so that what is known of them stays as it is. Symbolic
-    links are followed only with `options.follow_symlinks`; a directory reached twice (a loop, a bind mount) is walked
-    once then.
+    Both paths are absolute; `start` is `root` or lies below it, and patterns are relative to `root`. What cannot be
+    read is passed to `report`: a directory is then yielded as nothing, a file as its name alone, so that what is known
+    of them stays as it is. Symbolic links are followed only with `options.follow_symlinks`; a directory reached twice
+    (a loop, a bind mount) is walked once then.
     """
     match = _matcher(options)
     visited: set[tuple[int, int]] = set()
@@ -75,15 +81,22 @@ def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSE
             continue
         files: list[FileRecord] = []
         below: list[str] = []
+        unreadable: list[str] = []
         for entry in listing:
             if not options.hidden and entry.name.startswith("."):
                 continue
-            _sort_in(entry, options.follow_symlinks, files, below, report)
+            try:
+                _sort_in(entry, options.follow_symlinks, files, below)
+            except FileNotFoundError:  # deleted since it was listed
+                continue
+            except OSError as error:
+                unreadable.append(entry.name)
+                report(entry.path, error)
         if match is not None:
             files = [record for record in files if match(os.path.relpath(record.path, root), False)]
             below = [child for child in below if match(os.path.relpath(child, root), True)]
         waiting.extend(reversed(below))
-        yield Folder(path, files)
+        yield Folder(path, files, unreadable)
 
 
 def _byte_order(entry: os.DirEntry[str]) -> bytes:
@@ -99,24 +112,11 @@ def _seen_before(path: str, visited: set[tuple[int, int]]) -> bool:
     return False
 
 
-def _sort_in(
-    entry: os.DirEntry[str],
-    follow: bool,
-    files: list[FileRecord],
-    below: list[str],
-    report: Callable[[str, OSError], None],
-) -> None:
-    try:
-        if entry.is_dir(follow_symlinks=follow):
-            below.append(entry.path)
-            return
-        if not entry.is_file(follow_symlinks=follow):
-            return
+def _sort_in(entry: os.DirEntry[str], follow: bool, files: list[FileRecord], below: list[str]) -> None:
+    if entry.is_dir(follow_symlinks=follow):
+        below.append(entry.path)
+    elif entry.is_file(follow_symlinks=follow):
         status = entry.stat(follow_symlinks=follow)
-    except OSError as error:
-        report(entry.path, error)
-        return
-    if stat.S_ISREG(status.st_mode):
         files.append(FileRecord(entry.path, status.st_size, status.st_mtime_ns))
 
 

@@ -45,9 +45,10 @@ def host() -> str:
 def answers(repo: str) -> bool:
     """Whether the hub answers for `repo` within `config.HUB_PROBE_SECONDS`; one request, no retry."""
     try:
-        return _metadata(repo, "open_clip_config.json", config.HUB_PROBE_SECONDS) is not None
+        metadata = _metadata(repo, "open_clip_config.json", config.HUB_PROBE_SECONDS)
     except ModelUnavailableError:
         return False
+    return metadata is None or metadata.commit_hash is not None
 
 
 def cached(repo: str, filename: str) -> Path | None:
@@ -116,8 +117,9 @@ def _metadata(repo: str, filename: str, seconds: float) -> HfFileMetadata | None
         hint = "check the name; for a private model, set HF_TOKEN"
         raise ModelUnavailableError(f"{host()} has no model {repo}, or it is private", hint) from error
     except errors.HfHubHTTPError as error:
-        what = f"{host()} answered {error.response.status_code} for {repo}"
-        raise ModelUnavailableError(what, "try again later") from error
+        status = error.response.status_code
+        hint = "check HF_TOKEN" if status in (401, 403) else "try again later"
+        raise ModelUnavailableError(f"{host()} answered {status} for {repo}", hint) from error
     except _network_errors() as error:
         hint = "check the network, or use --model starter, which needs none"
         raise ModelUnavailableError(f"cannot reach {host()} to download {repo}", hint) from error

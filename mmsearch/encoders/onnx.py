@@ -75,7 +75,8 @@ class OnnxEncoder:
         return np.empty((0, self.info.dim), dtype=np.float32)
 
     def _tokens(self, text: str) -> dict[str, NDArray[np.int64]]:
-        encoded = self._tokenizer.encode(text)
+        # Bytes on the command line that are not UTF-8 arrive as lone surrogates, which no tokenizer takes.
+        encoded = self._tokenizer.encode(text.encode("utf-8", "replace").decode())
         return {
             "input_ids": np.array([encoded.ids], dtype=np.int64),
             "attention_mask": np.array([encoded.attention_mask], dtype=np.int64),

@@ -129,7 +129,8 @@ def _repaired(text: str) -> str:
 
     import ftfy
 
-    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+    whole = text.encode("utf-8", "replace").decode()  # lone surrogates, which no tokenizer takes, become "?"
+    return html.unescape(html.unescape(ftfy.fix_text(whole))).strip()
 
 
 def _one_line(text: str) -> str:

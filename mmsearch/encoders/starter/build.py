@@ -42,8 +42,9 @@ from mmsearch.encoders.starter.towers import (
 from mmsearch.types import EncoderInfo, Preprocess
 
 VERSION = "1"
-# 256 pixels for the shortest side: 224 / 0.875, the crop fraction that Lite0 was evaluated with.
-PREPROCESS = Preprocess(size=IMAGE_SIZE, resize=256)
+# The whole image, its aspect ratio lost: a central crop, which Lite0 was evaluated with, ranks no better (see the card)
+# and never sees what is at the edges of a wide photo.
+PREPROCESS = Preprocess(size=IMAGE_SIZE, resize=IMAGE_SIZE, resize_mode="squash")
 BATCH_NORM_EPSILON = 1e-3  # TensorFlow's, which the weights were trained with; PyTorch's default is 1e-5
 
 

@@ -1,0 +1,36 @@
+"""Run the command line in this process, as a user would see it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from mmsearch import cli
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Command:
+    """`command("query", "a cat", "-k", "3")`."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+
+    def __call__(self, *arguments: object) -> Outcome:
+        self._capfd.readouterr()
+        code = cli._run([str(argument) for argument in arguments], False)
+        cli._flush()
+        captured = self._capfd.readouterr()
+        return Outcome(code, captured.out, captured.err)

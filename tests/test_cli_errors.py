@@ -1,0 +1,117 @@
+"""Mistakes that users make: one line that says what is wrong and what to do, the right exit code, nothing lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import Command, Outcome
+
+import mmsearch
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Command:
+    return Command(capfd)
+
+
+def check(outcome: Outcome, code: int, *words: str) -> None:
+    assert outcome.code == code
+    assert outcome.out == ""
+    lines = outcome.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("mmsearch: ")
+    for word in words:
+        assert word in lines[0]
+
+
+def test_no_such_folder(command: Command, tmp_path: Path) -> None:
+    check(command("index", tmp_path / "nowhere", "-C", tmp_path / "c"), 1, "no such folder", "nowhere")
+    assert not (tmp_path / "c").exists()
+
+
+def test_folder_is_a_file(command: Command, photos: Path, tmp_path: Path) -> None:
+    check(command("index", photos / "cat.jpg", "-C", tmp_path / "c"), 1, "is a file")
+
+
+def test_folder_without_images(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("hello")
+    outcome = command("index", tmp_path / "texts", "-C", tmp_path / "c", "--model", "starter")
+    check(outcome, 1, "no images found", "texts")
+
+
+def test_no_collection_yet(command: Command, tmp_path: Path) -> None:
+    for arguments in (["query", "a cat"], ["info"], ["forget", tmp_path], ["index"]):
+        check(command(*arguments, "-C", tmp_path / "none"), 1, "no collection at", "mmsearch index DIR")
+    assert not (tmp_path / "none").exists()
+
+
+def test_empty_collection(command: Command, photos: Path, tmp_path: Path) -> None:
+    assert command("index", photos, "--model", "starter", "-C", tmp_path / "c").code == 0
+    assert command("forget", photos, "-C", tmp_path / "c").code == 0
+    check(command("query", "a cat", "-C", tmp_path / "c"), 1, "has no images", "mmsearch index DIR")
+
+
+def test_unknown_model(command: Command, photos: Path, tmp_path: Path) -> None:
+    check(command("index", photos, "--model", "startr", "-C", tmp_path / "c"), 2, "startr", "starter")
+    check(command("index", photos, "--model", "ViT-B-23/openai", "-C", tmp_path / "c"), 2, "ViT-B-23", "ViT-B-32")
+
+
+def test_other_model(command: Command, photos: Path, starter_collection: Path) -> None:
+    outcome = command("index", photos, "--model", "clip", "-C", starter_collection)
+    check(outcome, 1, "was built with starter", "-C")
+
+
+def test_query_image_is_no_image(command: Command, tmp_path: Path, starter_collection: Path) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("not a picture")
+    check(command("query", "--image", text, "-C", starter_collection), 1, "not in a known image format")
+    check(command("query", "--image", tmp_path / "gone.jpg", "-C", starter_collection), 1, "gone.jpg")
+
+
+@pytest.mark.parametrize("arguments", [[], ["a cat", "--image", "x.jpg"], ["  "], ["a cat", "-k", "0"], ["x", "-k", "two"]])
+def test_wrong_usage(command: Command, arguments: list[str], starter_collection: Path) -> None:
+    check(command("query", *arguments, "-C", starter_collection), 2)
+
+
+def test_unknown_option_and_command(command: Command) -> None:
+    check(command("query", "--frobnicate"), 2, "--frobnicate")
+    check(command("serch", "a cat"), 2, "serch")
+
+
+def test_cuda_without_cuda(command: Command, photos: Path, tmp_path: Path) -> None:
+    outcome = command("index", photos, "--model", "starter", "--device", "cuda", "-C", tmp_path / "c")
+    check(outcome, 1, "CPU", "--device")
+
+
+def test_no_permission(command: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(photos) and real(path, mode))
+    check(command("index", photos, "-C", tmp_path / "c"), 1, "no permission", str(photos))
+
+
+def test_collection_in_a_place_that_cannot_be_written(command: Command, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = command("index", photos, "--model", "starter", "-C", tmp_path / "file" / "collection")
+    check(outcome, 1, str(tmp_path / "file"), "-C")
+
+
+def test_read_only_disk(command: Command, photos: Path) -> None:
+    check(command("index", photos, "--model", "starter", "-C", "/proc/mmsearch"), 1, "/proc/mmsearch")
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    run = [sys.executable, "-m", "mmsearch", "info", "-C", str(tmp_path / "none")]
+    quiet = subprocess.run(run, capture_output=True, text=True)
+    loud = subprocess.run([*run, "--debug"], capture_output=True, text=True)
+    assert "Traceback" not in quiet.stderr and "Traceback" in loud.stderr
+    assert quiet.returncode == loud.returncode == 1
+
+
+def test_version_and_help(command: Command) -> None:
+    assert command("--version").out == f"mmsearch {mmsearch.__version__}\n"
+    assert "query" in command("--help").out

@@ -193,8 +193,7 @@ class Collection:
         are left out unless `include_self`. Raises `UsageError`, `DecodeError`, `SourceError`,
         `CollectionNotFoundError`, `CollectionEmptyError`, `ModelError`.
         """
-        data = image if image is None or isinstance(image, bytes) else _read(image)
-        query = Query(text, data, k, _absolute(below) if below is not None else None, min_score, include_self)
+        query = Query(text, image, k, _absolute(below) if below is not None else None, min_score, include_self)
         return self._open_searcher().search(query)
 
     # --- looking ---
@@ -324,14 +323,6 @@ def _existing_folder(path: AnyPath) -> str:
     if not os.access(folder, os.R_OK | os.X_OK):
         raise SourceError(f"no permission to read {folder}", "check its permissions")
     return folder
-
-
-def _read(path: AnyPath) -> bytes:
-    try:
-        return Path(path).expanduser().read_bytes()
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise SourceError(f"cannot read the query image {os.fspath(path)}: {why}", "check the path") from error
 
 
 def _absolute(path: AnyPath) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import cache
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from mmsearch import jxl_header
 from mmsearch.errors import DecodeError, ImageTooLargeError, NotAnImageError
@@ -41,6 +42,20 @@ PREFIX_BYTES = 64
 # to a full decode above 0.999 (the final bicubic step still averages over two pixels each way).
 DRAFT_MARGIN = 2
 
+# What brings an image of each EXIF orientation upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
+
+Result = TypeVar("Result")
+
 _EXIF_DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
 
@@ -58,8 +73,17 @@ def has_image_signature(prefix: bytes) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if accept is not None and accept(prefix) is True:
-                return True
+                return not _is_prose(prefix)
     return False
+
+
+def _is_prose(prefix: bytes) -> bool:
+    """Whether a text that merely starts with a word such as BM or SIMPLE was taken for an image."""
+    if prefix.startswith(b"BM"):
+        return int.from_bytes(prefix[14:18], "little") not in {12, 40, 52, 56, 64, 108, 124}  # sizes of a BMP's header
+    if prefix.startswith(b"DDS "):
+        return prefix[4:8] != b"\x7c\0\0\0"
+    return prefix.startswith(b"SIMPLE") and not prefix.startswith(b"SIMPLE  =")
 
 
 @cache
@@ -82,12 +106,12 @@ def decode(file: IO[bytes], *, max_pixels: int, target: int | None = None) -> tu
         image = _open(file, max_pixels)
         width, height = image.size
         exif = _exif(image)
-        turned = _turned_by_exif(image) and exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-        facts = _facts(image.format or "", (height, width) if turned else (width, height), exif)
+        turn = _turn(image, exif)
+        facts = _facts(image.format or "", (height, width) if turn in _QUARTER_TURNS else (width, height), exif)
         if target is not None:
             _scale_while_decoding(image, target)
         image.load()
-        return to_rgb(ImageOps.exif_transpose(image) if _turned_by_exif(image) else image), facts
+        return to_rgb(image if turn is None else image.transpose(turn)), facts
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -197,9 +221,17 @@ def _translated() -> Iterator[None]:
         raise DecodeError(f"damaged image ({str(error) or type(error).__name__})") from error
 
 
-def _turned_by_exif(image: Image.Image) -> bool:
-    """Whether the EXIF orientation counts. JPEG XL keeps its own, already applied, unless it repacks a JPEG."""
-    return image.format != "JXL" or bool(getattr(image, "jpeg", False))
+def _turn(image: Image.Image, exif: Image.Exif) -> Image.Transpose | None:
+    """What the EXIF orientation asks for; None where nothing is left to do.
+
+    Pillow turns a TIFF by itself. JPEG XL keeps an orientation of its own, already applied, unless it repacks a JPEG.
+    """
+    if image.format == "TIFF" or (image.format == "JXL" and not getattr(image, "jpeg", False)):
+        return None
+    try:
+        return _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a damaged tag must not cost the picture either
+        return None
 
 
 def _scale_while_decoding(image: ImageFile.ImageFile, target: int) -> None:
@@ -219,20 +251,24 @@ def _exif(image: Image.Image) -> Image.Exif:
 
 
 def _facts(format_name: str, size: tuple[int, int], exif: Image.Exif) -> ImageFacts:
-    width, height = size
+    latitude, longitude = _tolerant(_position, exif) or (None, None)
+    return ImageFacts(*size, format_name, _tolerant(_taken_at, exif), _tolerant(_camera, exif), latitude, longitude)
+
+
+def _tolerant(read: Callable[[Image.Exif], Result], exif: Image.Exif) -> Result | None:
     try:
-        latitude, longitude = _position(exif)
-        return ImageFacts(width, height, format_name, _taken_at(exif), _camera(exif), latitude, longitude)
-    except Exception:  # likewise
-        return ImageFacts(width, height, format_name)
+        return read(exif)
+    except Exception:  # a damaged tag costs this fact and no other
+        return None
 
 
 def _taken_at(exif: Image.Exif) -> str | None:
     details = exif.get_ifd(ExifTags.IFD.Exif)
     for value in (details.get(ExifTags.Base.DateTimeOriginal), exif.get(ExifTags.Base.DateTime)):
         found = _EXIF_DATE.match(_text(value))
-        if found and found[1] != "0000":
-            return "{}-{}-{}T{}:{}:{}".format(*found.groups())
+        with suppress(ValueError):  # no such day, or a camera whose clock was never set
+            if found:
+                return datetime.fromisoformat("{}-{}-{}T{}:{}:{}".format(*found.groups())).isoformat()
     return None
 
 

@@ -8,6 +8,7 @@ with the facts and size x size x 3 raw bytes. A worker that dies or exceeds the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -87,6 +88,9 @@ class DecodePool:
             for worker in self._workers:
                 worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
 
     def submit(self, record: FileRecord) -> Future[Decoded]:
         """Decode one file in a worker. The future never raises for a bad file."""
@@ -131,7 +135,7 @@ class DecodePool:
         return worker
 
     def _drop(self, worker: _Worker) -> None:
-        worker.kill()
+        worker.end()
         self._local.worker = None
         with self._lock:
             self._workers.discard(worker)
@@ -178,6 +182,15 @@ class _Worker:
 
     def kill(self) -> None:
         self._process.kill()
+
+    def end(self) -> None:
+        """Kill the process if it still runs, and free what it held."""
+        self.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):  # bytes that it never took are of no use now
+                if stream is not None:
+                    stream.close()
 
     def kill_as_too_slow(self) -> None:
         self._too_slow = True

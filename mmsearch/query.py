@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 from mmsearch import config
@@ -13,12 +14,12 @@ from mmsearch.errors import UsageError
 class Query:
     """One question. Exactly one of `text` and `image` is given.
 
-    `image` holds the bytes of an image file. `below` is the absolute path of a folder that results must lie in;
+    `image` is the path of an image file, or its bytes. `below` is the absolute path of a folder that results must lie in;
     `min_score` the least cosine; with `include_self` files of the same bytes as `image` may be results too.
     """
 
     text: str | None = None
-    image: bytes | None = None
+    image: str | os.PathLike[str] | bytes | None = None
     top: int = config.DEFAULT_TOP
     below: str | None = None
     min_score: float | None = None

@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmsearch import config
-from mmsearch.errors import CollectionEmptyError, ModelMismatchError, StorageError
+from mmsearch.errors import CollectionEmptyError, ModelMismatchError, SourceError, StorageError
 from mmsearch.query import Query
 from mmsearch.store.catalog import Catalog, StoredEncoder, VectorFile
 from mmsearch.types import Encoder, Hit, ImageRecord
@@ -71,7 +72,8 @@ class Searcher:
         if query.text is not None:
             return self._encoder_for(stored).encode_texts([query.text])[0], None
         assert query.image is not None
-        vector, content_hash = self._embed_image(query.image, stored)
+        data = query.image if isinstance(query.image, bytes) else _read(query.image)
+        vector, content_hash = self._embed_image(data, stored)
         return vector, None if query.include_self else content_hash
 
     def _embed_image(self, data: bytes, stored: StoredEncoder) -> tuple[NDArray[np.float32], str]:
@@ -174,6 +176,14 @@ class Searcher:
                 self._notice(f"{error.message}; searching without it, `mmsearch index` will write it again")
                 return None
         return self._opened[1]
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise SourceError(f"cannot read the query image {os.fspath(path)}: {why}", "check the path") from error
 
 
 def _is_below(record: ImageRecord, folder: str | None) -> bool:

@@ -59,21 +59,23 @@ def test_unknown_model(command: Command, photos: Path, tmp_path: Path) -> None:
     check(command("index", photos, "--model", "ViT-B-23/openai", "-C", tmp_path / "c"), 2, "ViT-B-23", "ViT-B-32")
 
 
-def test_other_model(command: Command, photos: Path, starter_collection: Path) -> None:
-    outcome = command("index", photos, "--model", "clip", "-C", starter_collection)
+def test_other_model(command: Command, photos: Path, indexed: Path) -> None:
+    outcome = command("index", photos, "--model", "clip", "-C", indexed)
     check(outcome, 1, "was built with starter", "-C")
 
 
-def test_query_image_is_no_image(command: Command, tmp_path: Path, starter_collection: Path) -> None:
+def test_query_image_is_no_image(command: Command, tmp_path: Path, indexed: Path) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("not a picture")
-    check(command("query", "--image", text, "-C", starter_collection), 1, "not in a known image format")
-    check(command("query", "--image", tmp_path / "gone.jpg", "-C", starter_collection), 1, "gone.jpg")
+    check(command("query", "--image", text, "-C", indexed), 1, "not in a known image format")
+    check(command("query", "--image", tmp_path / "gone.jpg", "-C", indexed), 1, "gone.jpg")
 
 
-@pytest.mark.parametrize("arguments", [[], ["a cat", "--image", "x.jpg"], ["  "], ["a cat", "-k", "0"], ["x", "-k", "two"]])
-def test_wrong_usage(command: Command, arguments: list[str], starter_collection: Path) -> None:
-    check(command("query", *arguments, "-C", starter_collection), 2)
+@pytest.mark.parametrize(
+    "arguments", [[], ["a cat", "--image", "x.jpg"], ["  "], ["a cat", "-k", "0"], ["x", "-k", "two"]]
+)
+def test_wrong_usage(command: Command, arguments: list[str], indexed: Path) -> None:
+    check(command("query", *arguments, "-C", indexed), 2)
 
 
 def test_unknown_option_and_command(command: Command) -> None:

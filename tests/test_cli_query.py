@@ -25,16 +25,16 @@ def command(capfd: pytest.CaptureFixture[str]) -> Command:
     return Command(capfd)
 
 
-def test_cat_comes_first(command: Command, starter_collection: Path) -> None:
-    lines = command("query", "a cat", "-C", starter_collection, "-k", 3).out.splitlines()
+def test_cat_comes_first(command: Command, indexed: Path) -> None:
+    lines = command("query", "a cat", "-C", indexed, "-k", 3).out.splitlines()
     assert len(lines) == 3
     rank, score, path = lines[0].split(maxsplit=2)
     assert rank == "1" and 0 < float(score) <= 1 and path.endswith("cat.jpg")
 
 
-def test_most_captions_find_their_photo(sample_data: Path, starter_collection: Path) -> None:
+def test_most_captions_find_their_photo(sample_data: Path, indexed: Path) -> None:
     records = [json.loads(line) for line in (sample_data / "captions.jsonl").read_text("utf-8").splitlines()]
-    with Collection.open(starter_collection) as photos:
+    with Collection.open(indexed) as photos:
         found = [
             Path(photos.search(text=caption, k=1)[0].path).name == record["file"]
             for record in records
@@ -44,8 +44,8 @@ def test_most_captions_find_their_photo(sample_data: Path, starter_collection: P
     assert sum(found) / len(found) >= 0.8
 
 
-def test_scores_are_exact_cosines(starter_collection: Path) -> None:
-    with Collection.open(starter_collection) as photos, Catalog(starter_collection, write=False) as catalog:
+def test_scores_are_exact_cosines(indexed: Path) -> None:
+    with Collection.open(indexed) as photos, Catalog(indexed, write=False) as catalog:
         hits = photos.search(text="a bird on a branch", k=30)
         stored = catalog.encoder()
         assert stored is not None
@@ -61,17 +61,17 @@ def test_scores_are_exact_cosines(starter_collection: Path) -> None:
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
-def test_query_image_is_not_its_own_result(command: Command, sample_data: Path, starter_collection: Path) -> None:
+def test_query_image_is_not_its_own_result(command: Command, sample_data: Path, indexed: Path) -> None:
     dog = sample_data / "dog.jpg"
-    names = [Path(p).name for p in command("query", "--image", dog, "-C", starter_collection, "--paths").out.split()]
+    names = [Path(p).name for p in command("query", "--image", dog, "-C", indexed, "--paths").out.split()]
     assert names[0] == "spaniels.jpg" and "dog.jpg" not in names
-    own = command("query", "--image", dog, "-C", starter_collection, "--include-self", "--json").json["results"][0]
+    own = command("query", "--image", dog, "-C", indexed, "--include-self", "--json").json["results"][0]
     assert Path(own["path"]).name == "dog.jpg" and own["score"] == pytest.approx(1, abs=1e-3)
 
 
-def test_query_image_from_standard_input(sample_data: Path, starter_collection: Path) -> None:
+def test_query_image_from_standard_input(sample_data: Path, indexed: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "mmsearch", "query", "--image", "-", "-C", starter_collection, "--paths", "-k", "1"],
+        [sys.executable, "-m", "mmsearch", "query", "--image", "-", "-C", indexed, "--paths", "-k", "1"],
         input=(sample_data / "dog.jpg").read_bytes(),
         capture_output=True,
         check=True,
@@ -80,21 +80,23 @@ def test_query_image_from_standard_input(sample_data: Path, starter_collection: 
     assert result.stderr == b""
 
 
-def test_query_image_from_outside_the_collection(command: Command, tmp_path: Path, starter_collection: Path) -> None:
+def test_query_image_from_outside_the_collection(
+    command: Command, tmp_path: Path, sample_data: Path, indexed: Path
+) -> None:
     from PIL import Image
 
     stranger = tmp_path / "stranger.webp"
-    with Image.open(starter_collection.parent / "photos" / "cat.jpg") as cat:
+    with Image.open(sample_data / "cat.jpg") as cat:
         cat.rotate(5).save(stranger)
-    best = command("query", "--image", stranger, "-C", starter_collection, "-k", 1, "--paths").out
+    best = command("query", "--image", stranger, "-C", indexed, "-k", 1, "--paths").out
     assert best.strip().endswith("cat.jpg")
 
 
-def test_json_is_the_documented_contract(command: Command, starter_collection: Path) -> None:
-    answer = command("query", "a cat", "-C", starter_collection, "-k", 2, "--json").json
+def test_json_is_the_documented_contract(command: Command, indexed: Path) -> None:
+    answer = command("query", "a cat", "-C", indexed, "-k", 2, "--json").json
     assert set(answer) == {"query", "count", "results"}
     assert answer["query"] == {"text": "a cat", "image": None} and answer["count"] == 2
-    lines = command("query", "a cat", "-C", starter_collection, "-k", 2, "--jsonl").out.splitlines()
+    lines = command("query", "a cat", "-C", indexed, "-k", 2, "--jsonl").out.splitlines()
     assert [json.loads(line) for line in lines] == answer["results"]
     assert all(set(result) == FIELDS for result in answer["results"])
     assert answer["results"][0]["format"] == "JPEG" and answer["results"][0]["width"] == 451
@@ -115,12 +117,12 @@ def test_in_and_min_score_filter(command: Command, photos: Path, tmp_path: Path)
     assert kept == everything[:4]
 
 
-def test_outputs_exclude_each_other(command: Command, starter_collection: Path) -> None:
-    assert command("query", "a cat", "-C", starter_collection, "--json", "--paths").code == 2
+def test_outputs_exclude_each_other(command: Command, indexed: Path) -> None:
+    assert command("query", "a cat", "-C", indexed, "--json", "--paths").code == 2
 
 
-def test_closed_pipe_is_no_error(starter_collection: Path) -> None:
-    script = f"{sys.executable} -m mmsearch query 'a cat' -C {starter_collection} --jsonl | true"
+def test_closed_pipe_is_no_error(indexed: Path) -> None:
+    script = f"{sys.executable} -m mmsearch query 'a cat' -C {indexed} --jsonl | true"
     result = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, check=True)
     assert result.stderr == b""
 

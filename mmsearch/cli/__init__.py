@@ -26,8 +26,10 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         result = app(arguments, prog_name="mmsearch", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except BrokenPipeError:  # `mmsearch query ... | head` is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        _discard_output()  # `mmsearch query ... | head` is no error; Typer makes it an exit
         return 0
     except (KeyboardInterrupt, Abort):
         return _complain("interrupted", 130)
@@ -58,4 +60,9 @@ def _flush() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+
+
+def _discard_output() -> None:
+    """Send what is still buffered for a closed pipe nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,9 @@ from mmsearch.cli.options import CollectionOption
 
 
 def forget(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that was indexed, or one below it.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", readable=False, help="A folder that was indexed, or one below it.")
+    ],
     collection: CollectionOption = None,
 ) -> None:
     """Drop a folder's images from the collection. The files themselves are not touched."""

@@ -18,21 +18,23 @@ if TYPE_CHECKING:
 
 def index(
     dirs: Annotated[
-        list[Path] | None, typer.Argument(metavar="DIR", help="Folders to index; none: all known ones.")
+        list[Path] | None, typer.Argument(metavar="DIR", readable=False, help="Folders to index; none: all known ones.")
     ] = None,
     model: Annotated[
         str,
         typer.Option(
             metavar="MODEL",
             help="The model of a new collection: an alias of `mmsearch models`, ARCH/TAG of open_clip, "
-            "hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT. An existing collection keeps its own."
+            "hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT. An existing collection keeps its own.",
         ),
     ] = "auto",
     device: DeviceOption = "auto",
     batch_size: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images in one pass through the model.")
     ] = config.DEFAULT_BATCH_SIZE,
-    workers: Annotated[int, typer.Option(min=0, metavar="N", help="Processes that decode images; 0: one for each core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Processes that decode images; 0: one for each core.")
+    ] = 0,
     include: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Only files that match (gitignore syntax; repeatable).")
     ] = None,

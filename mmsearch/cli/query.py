@@ -24,8 +24,12 @@ def query(
         str | None, typer.Option(metavar="PATH", help="Look for images like this one; - reads it from standard input.")
     ] = None,
     top: Annotated[int, typer.Option("--top", "-k", metavar="N", help="How many results.")] = config.DEFAULT_TOP,
-    below: Annotated[Path | None, typer.Option("--in", metavar="DIR", help="Only results in this folder.")] = None,
-    min_score: Annotated[float | None, typer.Option(metavar="COSINE", help="Only results with at least this cosine.")] = None,
+    below: Annotated[
+        Path | None, typer.Option("--in", metavar="DIR", readable=False, help="Only results in this folder.")
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(metavar="COSINE", help="Only results with at least this cosine.")
+    ] = None,
     include_self: Annotated[bool, typer.Option("--include-self", help="Also show the query image itself.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print a JSON object a line.")] = False,

@@ -47,7 +47,9 @@ def main(arguments: list[str]) -> int:
     fresh = updated(document)
     if "--check" in arguments:
         if fresh != document:
-            print(f"the CLI reference in {path} is out of date: python -m mmsearch.cli.reference {path}", file=sys.stderr)
+            print(
+                f"the CLI reference in {path} is out of date: python -m mmsearch.cli.reference {path}", file=sys.stderr
+            )
         return int(fresh != document)
     path.write_text(fresh, "utf-8")
     return 0

@@ -248,7 +248,7 @@ def _quiet() -> Iterator[None]:
 def _no_bar() -> type[tqdm[Any]]:
     from tqdm import tqdm
 
-    class NoBar(tqdm[Any]):
+    class NoBar(tqdm):  # type: ignore[type-arg]  # at run time, tqdm takes no type argument
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **{**kwargs, "disable": True})
 

@@ -137,21 +137,25 @@ class Indexer:
             if self._stop.is_set():
                 return
             number = catalog.folder_id(folder.path)
-            if number is not None:
+            if number is None:
+                changes = scan.compare(folder.files, {})
+            else:
                 seen.add(number)
-            self._list(folder.path, scan.compare(folder.files, catalog.known_files(number) if number else {}))
+                known, failed = catalog.known_files(number), catalog.failed_files(number)
+                changes = scan.compare(folder.files, known, failed=failed, unreadable=folder.unreadable)
+            self._list(folder, changes)
         for number, path in catalog.folders_at(place.path):
             if number not in seen and not any(_is_within(path, failed) for failed in unreadable):
-                self._list(path, scan.compare([], catalog.known_files(number)))
+                self._list(scan.Folder(path, {}), scan.compare({}, catalog.known_files(number)))
 
-    def _list(self, folder: str, changes: scan.FolderChanges) -> None:
+    def _list(self, folder: scan.Folder, changes: scan.FolderChanges) -> None:
         self._scanned.unchanged += changes.unchanged
-        for record in sorted([*changes.new, *changes.changed], key=lambda record: os.fsencode(record.path)):
-            self._scanned.to_do += 1
-            self._work.put(Work("file", record))
+        self._scanned.to_do += len(changes.new) + len(changes.changed) + len(changes.gone)
+        for name in sorted([*changes.new, *changes.changed]):
+            path = os.path.join(folder.path, os.fsdecode(name))
+            self._work.put(Work("file", FileRecord(path, *folder.files[name])))
         for name in changes.gone:
-            self._scanned.to_do += 1
-            self._work.put(Work("gone", FileRecord(os.path.join(folder, name), 0, 0)))
+            self._work.put(Work("gone", FileRecord(os.path.join(folder.path, os.fsdecode(name)), 0, 0)))
 
     def _stop_scanner(self, scanner: threading.Thread) -> None:
         if not self._work.finished:

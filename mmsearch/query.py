@@ -14,8 +14,8 @@ from mmsearch.errors import UsageError
 class Query:
     """One question. Exactly one of `text` and `image` is given.
 
-    `image` is the path of an image file, or its bytes. `below` is the absolute path of a folder that results must lie in;
-    `min_score` the least cosine; with `include_self` files of the same bytes as `image` may be results too.
+    `image` is the path of an image file, or its bytes. `below` is the absolute path of a folder that results must lie
+    in; `min_score` the least cosine; with `include_self` files of the same bytes as `image` may be results too.
     """
 
     text: str | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mmsearch.store.catalog import Catalog, StoredEncoder, VectorFile
-from mmsearch.vectors import files
 
 # The vector file is written anew when embeddings that it lacks (the delta, which every query reads) and that it has too
 # many exceed this share of it, or this number where it is small.
@@ -22,6 +21,8 @@ def refresh_vectors(catalog: Catalog, encoder: StoredEncoder, *, force: bool = F
         removed = current.count - (catalog.count_embeddings(encoder.id) - added)
         if added + removed <= max(STALE_COUNT, STALE_SHARE * current.count):
             return False
+    from mmsearch.vectors import files
+
     watermark = 0
     with catalog.snapshot():
         parts = []

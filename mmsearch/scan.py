@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
-from mmsearch.types import FileRecord, ScanOptions
+from mmsearch.types import ScanOptions
 
-# The known state of a folder: (size in bytes, mtime in ns, whether it is indexed) by file name.
-KnownFiles = Mapping[str, tuple[int, int, bool]]
+# Files directly in one folder: (size in bytes, mtime in ns) by name. Names are bytes, as the file system and the
+# catalog have them: a run over 100,000 unchanged files then decodes and encodes none.
+Files = Mapping[bytes, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,42 +22,37 @@ class Folder:
     """
 
     path: str
-    files: list[FileRecord]
-    unreadable: list[str] = field(default_factory=list)
+    files: Files
+    unreadable: list[bytes] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class FolderChanges:
-    """A folder against what was known of it. `unchanged` counts indexed files; `gone` are file names."""
+    """A folder against what was known of it, as file names in byte order. `unchanged` counts indexed files."""
 
-    new: list[FileRecord] = field(default_factory=list)
-    changed: list[FileRecord] = field(default_factory=list)
+    new: list[bytes] = field(default_factory=list)
+    changed: list[bytes] = field(default_factory=list)
     unchanged: int = 0
-    gone: list[str] = field(default_factory=list)
+    gone: list[bytes] = field(default_factory=list)
 
 
-def compare(files: list[FileRecord], known: KnownFiles, unreadable: Iterable[str] = ()) -> FolderChanges:
+def compare(
+    files: Files, known: Files, *, failed: Collection[bytes] = (), unreadable: Collection[bytes] = ()
+) -> FolderChanges:
     """Sort a folder's files into new, changed (size or mtime differs), unchanged and gone.
 
-    Files named in `unreadable` are none of these: what is known of them stays as it is.
+    `failed` are those of the known files that are not indexed. Files named in `unreadable` are none of these: what is
+    known of them stays as it is.
     """
-    changes = FolderChanges()
-    if not known:
-        changes.new = files
-        return changes
-    seen = set(unreadable)
-    for record in files:
-        name = os.path.basename(record.path)
-        seen.add(name)
-        before = known.get(name)
-        if before is None:
-            changes.new.append(record)
-        elif before[:2] == (record.size, record.mtime_ns):
-            changes.unchanged += before[2]
-        else:
-            changes.changed.append(record)
-    changes.gone = [name for name in known if name not in seen]
-    return changes
+    if files == known:
+        return FolderChanges(unchanged=len(files) - len(failed))
+    same = {name for name, state in files.items() if known.get(name) == state}
+    return FolderChanges(
+        new=[name for name in files if name not in known],
+        changed=[name for name in files if name in known and name not in same],
+        unchanged=len(same.difference(failed)),
+        gone=[name for name in known if name not in files and name not in unreadable],
+    )
 
 
 def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSError], None]) -> Iterator[Folder]:
@@ -68,22 +65,22 @@ def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSE
     """
     match = _matcher(options)
     visited: set[tuple[int, int]] = set()
-    waiting = [start]
+    waiting = [os.fsencode(start)]
     while waiting:
         path = waiting.pop()
         try:
             if options.follow_symlinks and _seen_before(path, visited):
                 continue
             with os.scandir(path) as entries:
-                listing = sorted(entries, key=_byte_order)
+                listing = sorted(entries, key=attrgetter("name"))
         except OSError as error:
-            report(path, error)
+            report(os.fsdecode(path), error)
             continue
-        files: list[FileRecord] = []
-        below: list[str] = []
-        unreadable: list[str] = []
+        files: dict[bytes, tuple[int, int]] = {}
+        below: list[bytes] = []
+        unreadable: list[bytes] = []
         for entry in listing:
-            if not options.hidden and entry.name.startswith("."):
+            if not options.hidden and entry.name.startswith(b"."):
                 continue
             try:
                 _sort_in(entry, options.follow_symlinks, files, below)
@@ -91,19 +88,16 @@ def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSE
                 continue
             except OSError as error:
                 unreadable.append(entry.name)
-                report(entry.path, error)
+                report(os.fsdecode(entry.path), error)
         if match is not None:
-            files = [record for record in files if match(os.path.relpath(record.path, root), False)]
-            below = [child for child in below if match(os.path.relpath(child, root), True)]
+            relative = os.path.relpath(os.fsdecode(path), root)
+            files = {name: files[name] for name in files if match(os.path.join(relative, os.fsdecode(name)), False)}
+            below = [child for child in below if match(os.path.relpath(os.fsdecode(child), root), True)]
         waiting.extend(reversed(below))
-        yield Folder(path, files, unreadable)
+        yield Folder(os.fsdecode(path), files, unreadable)
 
 
-def _byte_order(entry: os.DirEntry[str]) -> bytes:
-    return os.fsencode(entry.name)
-
-
-def _seen_before(path: str, visited: set[tuple[int, int]]) -> bool:
+def _seen_before(path: bytes, visited: set[tuple[int, int]]) -> bool:
     status = os.stat(path)
     identity = (status.st_dev, status.st_ino)
     if identity in visited:
@@ -112,12 +106,12 @@ def _seen_before(path: str, visited: set[tuple[int, int]]) -> bool:
     return False
 
 
-def _sort_in(entry: os.DirEntry[str], follow: bool, files: list[FileRecord], below: list[str]) -> None:
-    if entry.is_dir(follow_symlinks=follow):
-        below.append(entry.path)
-    elif entry.is_file(follow_symlinks=follow):
+def _sort_in(entry: os.DirEntry[bytes], follow: bool, files: dict[bytes, tuple[int, int]], below: list[bytes]) -> None:
+    if entry.is_file(follow_symlinks=follow):
         status = entry.stat(follow_symlinks=follow)
-        files.append(FileRecord(entry.path, status.st_size, status.st_mtime_ns))
+        files[entry.name] = (status.st_size, status.st_mtime_ns)
+    elif entry.is_dir(follow_symlinks=follow):
+        below.append(entry.path)
 
 
 def _matcher(options: ScanOptions) -> Callable[[str, bool], bool] | None:

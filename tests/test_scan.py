@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch import scan
-from mmsearch.types import FileRecord, ScanOptions
+from mmsearch.types import ScanOptions
 
 NAMES = st.text(alphabet="abAB.\n-é\udcff", min_size=1, max_size=3)
 
@@ -36,55 +36,45 @@ def walk(root: Path | str, options: ScanOptions | None = None, *, start: Path | 
 def names(root: Path, options: ScanOptions | None = None, *, start: Path | None = None) -> list[str]:
     """The files of a walk, relative to its root, in the order in which they come."""
     folders = walk(root, options, start=start)
-    return [os.path.relpath(record.path, root) for folder in folders for record in folder.files]
+    paths = [os.path.join(folder.path, os.fsdecode(name)) for folder in folders for name in folder.files]
+    return [os.path.relpath(path, root) for path in paths]
 
 
 # --- compare ---
 
 
-def record(name: str, size: int = 1, mtime_ns: int = 1) -> FileRecord:
-    return FileRecord(f"/photos/{name}", size, mtime_ns)
-
-
 def test_files_are_new_changed_unchanged_or_gone() -> None:
-    known = {
-        "same": (1, 1, True),
-        "failed": (1, 1, False),
-        "grown": (7, 1, True),
-        "touched": (1, 7, False),
-        "gone": (1, 1, True),
-    }
-    files = [record("new"), record("same"), record("failed"), record("grown"), record("touched")]
-    changes = scan.compare(files, known)
-    assert changes.new == [record("new")]
-    assert changes.changed == [record("grown"), record("touched")]
+    known = {b"same": (1, 1), b"failed": (1, 1), b"grown": (7, 1), b"touched": (1, 7), b"gone": (1, 1)}
+    files = dict.fromkeys((b"new", b"same", b"failed", b"grown", b"touched"), (1, 1))
+    changes = scan.compare(files, known, failed={b"failed", b"touched"})
+    assert changes.new == [b"new"]
+    assert changes.changed == [b"grown", b"touched"]
     assert changes.unchanged == 1, "a file that failed before is not among the indexed ones"
-    assert changes.gone == ["gone"]
+    assert changes.gone == [b"gone"]
 
 
 def test_everything_is_new_in_an_unknown_folder() -> None:
-    files = [record("a"), record("b")]
-    assert scan.compare(files, {}) == scan.FolderChanges(new=files)
+    assert scan.compare({b"a": (1, 1), b"b": (2, 2)}, {}) == scan.FolderChanges(new=[b"a", b"b"])
 
 
 def test_files_that_cannot_be_examined_are_not_gone() -> None:
-    changes = scan.compare([], {"locked": (1, 1, True), "gone": (1, 1, True)}, unreadable=["locked"])
-    assert changes.gone == ["gone"]
+    changes = scan.compare({}, {b"locked": (1, 1), b"gone": (1, 1)}, unreadable=[b"locked"])
+    assert changes.gone == [b"gone"]
 
 
-@given(
-    present=st.dictionaries(NAMES, st.tuples(st.integers(0, 3), st.integers(0, 3))),
-    known=st.dictionaries(NAMES, st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans())),
-)
+STATES = st.dictionaries(NAMES.map(os.fsencode), st.tuples(st.integers(0, 3), st.integers(0, 3)))
+
+
+@given(present=STATES, known=STATES, chosen=st.sets(NAMES.map(os.fsencode)))
 def test_compare_sorts_every_file_into_exactly_one_kind(
-    present: dict[str, tuple[int, int]], known: dict[str, tuple[int, int, bool]]
+    present: dict[bytes, tuple[int, int]], known: dict[bytes, tuple[int, int]], chosen: set[bytes]
 ) -> None:
-    files = [record(name, *state) for name, state in present.items()]
-    changes = scan.compare(files, known)
-    assert [item.path for item in changes.new] == [item.path for item in files if item.path[8:] not in known]
-    same = {name for name in present.keys() & known.keys() if known[name][:2] == present[name]}
-    assert {item.path[8:] for item in changes.changed} == (present.keys() & known.keys()) - same
-    assert changes.unchanged == sum(known[name][2] for name in same)
+    failed = chosen & known.keys()
+    changes = scan.compare(present, known, failed=failed)
+    assert changes.new == [name for name in present if name not in known]
+    same = {name for name in present.keys() & known.keys() if known[name] == present[name]}
+    assert set(changes.changed) == (present.keys() & known.keys()) - same
+    assert changes.unchanged == len(same - failed)
     assert set(changes.gone) == known.keys() - present.keys()
 
 
@@ -103,14 +93,14 @@ def test_records_hold_size_and_time(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"12345")
     os.utime(path, ns=(1, 1_600_000_000_123_456_789))
-    assert walk(tmp_path)[0].files == [FileRecord(str(path), 5, 1_600_000_000_123_456_789)]
+    assert walk(tmp_path)[0].files == {b"a.jpg": (5, 1_600_000_000_123_456_789)}
 
 
 def test_an_empty_folder_is_yielded_so_that_its_known_files_are_seen_to_be_gone(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert [(folder.path, folder.files) for folder in walk(tmp_path)] == [
-        (str(tmp_path), []),
-        (str(tmp_path / "empty"), []),
+        (str(tmp_path), {}),
+        (str(tmp_path / "empty"), {}),
     ]
 
 
@@ -130,7 +120,7 @@ def test_names_of_any_bytes_are_kept(tmp_path: Path) -> None:
     raw = [b"-rf.jpg", b"a\nb.jpg", b"caf\xe9.jpg", b"caf\xc3\xa9.jpg", b"\xff", b" "]
     for name in raw:
         Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(b"x")
-    found = [os.fsencode(os.path.basename(item.path)) for item in walk(tmp_path)[0].files]
+    found = list(walk(tmp_path)[0].files)
     assert found == sorted(raw)
     assert names(tmp_path, ScanOptions(exclude=("*.jpg",))) == [" ", "\udcff"]
 
@@ -176,7 +166,7 @@ def test_a_root_that_is_a_link_is_walked_under_its_own_name(tmp_path: Path) -> N
     write(tmp_path, "outside/o.jpg")
     root = tmp_path / "root"
     root.symlink_to(tmp_path / "outside")
-    assert [item.path for item in walk(root)[0].files] == [str(root / "o.jpg")]
+    assert [(folder.path, list(folder.files)) for folder in walk(root)[:1]] == [(str(root), [b"o.jpg"])]
 
 
 def test_a_link_to_itself_is_reported_and_costs_nothing_else(tmp_path: Path) -> None:
@@ -185,7 +175,7 @@ def test_a_link_to_itself_is_reported_and_costs_nothing_else(tmp_path: Path) -> 
     reported: list[str] = []
     options = ScanOptions(follow_symlinks=True)
     (folder,) = scan.walk(str(tmp_path), str(tmp_path), options, lambda path, _: reported.append(path))
-    assert [item.path for item in folder.files] == [str(tmp_path / "a.jpg")]
+    assert list(folder.files) == [b"a.jpg"]
     assert reported == [str(tmp_path / "self.jpg")]
 
 
@@ -227,8 +217,8 @@ def test_an_excluded_folder_is_not_even_read(tree: Path, monkeypatch: pytest.Mon
     read: list[str] = []
     real = os.scandir
 
-    def watched(path: str) -> Any:
-        read.append(os.path.relpath(path, tree))
+    def watched(path: bytes) -> Any:
+        read.append(os.path.relpath(os.fsdecode(path), tree))
         return real(path)
 
     monkeypatch.setattr(os, "scandir", watched)
@@ -242,7 +232,7 @@ def test_an_excluded_folder_is_not_even_read(tree: Path, monkeypatch: pytest.Mon
 class StubbornEntry:
     """A directory entry whose status cannot be had, as below a folder without the right to enter it."""
 
-    def __init__(self, entry: os.DirEntry[str]) -> None:
+    def __init__(self, entry: os.DirEntry[bytes]) -> None:
         self.name, self.path = entry.name, entry.path
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
@@ -271,8 +261,8 @@ def test_a_folder_that_cannot_be_read_is_reported_and_the_others_are_walked(
 ) -> None:
     real = os.scandir
 
-    def refusing(path: str) -> Any:
-        if path == str(tree / "raw"):
+    def refusing(path: bytes) -> Any:
+        if path == os.fsencode(tree / "raw"):
             raise PermissionError(13, "Permission denied", path)
         return real(path)
 
@@ -290,22 +280,22 @@ def test_a_file_that_cannot_be_examined_is_reported_and_named_in_its_folder(
 ) -> None:
     real = os.scandir
 
-    def stubborn(path: str) -> Any:
+    def stubborn(path: bytes) -> Any:
         with real(path) as entries:
-            return Listing([StubbornEntry(entry) if entry.name == "a.jpg" else entry for entry in entries])
+            return Listing([StubbornEntry(entry) if entry.name == b"a.jpg" else entry for entry in entries])
 
     monkeypatch.setattr(os, "scandir", stubborn)
     reported: list[str] = []
     folders = list(scan.walk(str(tree), str(tree), ScanOptions(), lambda path, _: reported.append(path)))
     assert reported == [str(tree / "a.jpg")]
-    assert [item.path for item in folders[0].files] == [str(tree / "a.png")]
-    assert folders[0].unreadable == ["a.jpg"]
+    assert list(folders[0].files) == [b"a.png"]
+    assert folders[0].unreadable == [b"a.jpg"]
 
 
 def test_a_file_that_vanishes_during_the_walk_is_nothing_to_report(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.scandir
 
-    def slow(path: str) -> Any:
+    def slow(path: bytes) -> Any:
         with real(path) as entries:
             listing = list(entries)
         (tree / "a.jpg").unlink(missing_ok=True)
@@ -313,7 +303,7 @@ def test_a_file_that_vanishes_during_the_walk_is_nothing_to_report(tree: Path, m
 
     monkeypatch.setattr(os, "scandir", slow)
     folder = walk(tree)[0]
-    assert [os.path.basename(item.path) for item in folder.files] == ["a.png"]
+    assert list(folder.files) == [b"a.png"]
     assert folder.unreadable == []
 
 

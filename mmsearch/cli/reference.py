@@ -1,7 +1,7 @@
 """The CLI reference of the README, made from the program itself.
 
-`python -m mmsearch.cli.reference README.md` writes it between the two marks; with `--check` it only says whether the file
-is up to date.
+`python -m mmsearch.cli.reference README.md` writes it between the two marks; with `--check` it only says whether the
+file is up to date.
 """
 
 from __future__ import annotations

@@ -131,14 +131,18 @@ class Catalog:
         row = self._one("SELECT id FROM folders WHERE path = ?", (os.fsencode(path),))
         return row[0] if row else None
 
-    def known_files(self, folder_id: int) -> dict[str, tuple[int, int, bool]]:
-        """(size, mtime_ns, whether it is indexed) of each known file directly in a folder, by name."""
-        rows = self._connection.execute(
-            "SELECT name, size, mtime_ns, 1 FROM images WHERE folder_id = ?1"
-            " UNION ALL SELECT name, size, mtime_ns, 0 FROM failures WHERE folder_id = ?1",
+    def known_files(self, folder_id: int) -> dict[bytes, tuple[int, int]]:
+        """(size, mtime_ns) of each known file directly in a folder by name, indexed or not."""
+        rows = self._all(
+            "SELECT name, size, mtime_ns FROM images WHERE folder_id = ?1"
+            " UNION ALL SELECT name, size, mtime_ns FROM failures WHERE folder_id = ?1",
             (folder_id,),
         )
-        return {os.fsdecode(name): (size, mtime_ns, bool(indexed)) for name, size, mtime_ns, indexed in rows}
+        return {name: (size, mtime_ns) for name, size, mtime_ns in rows}
+
+    def failed_files(self, folder_id: int) -> set[bytes]:
+        """Names of the files directly in a folder that could not be indexed."""
+        return {name for (name,) in self._all("SELECT name FROM failures WHERE folder_id = ?", (folder_id,))}
 
     # --- images ---
 

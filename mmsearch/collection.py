@@ -20,12 +20,12 @@ from mmsearch.errors import (
 from mmsearch.query import Query
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.connection import CATALOG_NAME
-from mmsearch.types import Encoder, Hit, RootRecord, ScanOptions
+from mmsearch.types import Encoder, Hit, Preprocess, RootRecord, ScanOptions
 
 if TYPE_CHECKING:
-    from mmsearch.encoders import Precision
     from mmsearch.events import Event, Summary
-    from mmsearch.ingest import IndexSettings, Place
+    from mmsearch.ingest import IndexSettings
+    from mmsearch.scanner import Place
     from mmsearch.search import Searcher
 
 AnyPath = str | os.PathLike[str]
@@ -97,7 +97,7 @@ class Collection:
         *,
         model: str | None = None,
         device: str = "auto",
-        precision: Precision = "auto",
+        precision: str = "auto",
         options: ScanOptions | None = None,
         settings: IndexSettings | None = None,
     ) -> Summary:
@@ -127,7 +127,7 @@ class Collection:
         *,
         model: str | None = None,
         device: str = "auto",
-        precision: Precision = "auto",
+        precision: str = "auto",
         options: ScanOptions | None = None,
         settings: IndexSettings | None = None,
         stop: threading.Event | None = None,
@@ -145,13 +145,23 @@ class Collection:
             self._check_model(catalog.encoder(), model)
             new_roots, places = _plan(catalog, sources, options, notices)
 
+            choice = _ModelChoice(catalog, model, notices)
+
             def load() -> Encoder:
-                return self._load_encoder(_model_for(catalog, model, notices), device=device, precision=precision)
+                return self._load_encoder(choice.spec(), device=device, precision=precision)
 
             with catalog.transaction():
                 for root in new_roots:
                     catalog.put_root(root.path, root.options)
-            indexer = Indexer(catalog, places, load, settings or IndexSettings(), stop or threading.Event(), notices)
+            indexer = Indexer(
+                catalog,
+                places,
+                load,
+                choice.preprocess,
+                settings or IndexSettings(),
+                stop or threading.Event(),
+                notices,
+            )
             for event in indexer.run():
                 if isinstance(event, Finished) and sources:
                     _check_found(catalog, sources, event.summary)
@@ -241,7 +251,7 @@ class Collection:
             self._searcher = Searcher(self._open_reader(), self._load_encoder, self._notice)
         return self._searcher
 
-    def _load_encoder(self, spec: str, *, device: str = "auto", precision: Precision = "auto") -> Encoder:
+    def _load_encoder(self, spec: str, *, device: str = "auto", precision: str = "auto") -> Encoder:
         from mmsearch.encoders import load_encoder
 
         if self._encoder is None or self._encoder[0] != spec:
@@ -268,7 +278,7 @@ def _plan(
 ) -> tuple[list[Place], list[Place]]:
     """Roots to add or change, and what to scan: the named folders, or all known roots that are there."""
     from mmsearch.events import Notice
-    from mmsearch.ingest import Place
+    from mmsearch.scanner import Place
 
     known = catalog.roots()
     if sources is None:
@@ -302,16 +312,31 @@ def _check_found(catalog: Catalog, sources: Sequence[str], summary: Summary) -> 
     raise SourceError(f"no images found in {', '.join(empty)}", "check the folder; --hidden looks into hidden ones")
 
 
-def _model_for(catalog: Catalog, model: str | None, notices: deque[Any]) -> str:
-    from mmsearch.encoders import choose_default
-    from mmsearch.events import Notice
+class _ModelChoice:
+    """The model of an index run: the collection's, or the one named, or the default. Asked from two threads."""
 
-    stored = catalog.encoder()
-    if stored is not None:
-        return stored.info.spec
-    if model not in (None, "auto"):
-        return str(model)
-    return choose_default(lambda line: notices.append(Notice(line)))
+    def __init__(self, catalog: Catalog, model: str | None, notices: deque[Any]) -> None:
+        stored = catalog.encoder()
+        named = model if model != "auto" else None
+        self._spec = stored.info.spec if stored else named
+        self._notices = notices
+        self._lock = threading.Lock()
+
+    def spec(self) -> str:
+        """The model; choosing the default may ask the model hub."""
+        from mmsearch.encoders import choose_default
+        from mmsearch.events import Notice
+
+        with self._lock:
+            if self._spec is None:
+                self._spec = choose_default(lambda line: self._notices.append(Notice(line)))
+            return self._spec
+
+    def preprocess(self) -> Preprocess | None:
+        """How it takes its images, if that can be told without loading it."""
+        from mmsearch.encoders import expected_preprocess
+
+        return expected_preprocess(self.spec())
 
 
 def _existing_folder(path: AnyPath) -> str:

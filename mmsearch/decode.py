@@ -102,7 +102,7 @@ def decode(file: IO[bytes], *, max_pixels: int, target: int | None = None) -> tu
     Returns the upright 8-bit RGB image and its facts (size before any scaling). Raises `NotAnImageError`,
     `ImageTooLargeError`, or `DecodeError` for a damaged image.
     """
-    with _pixel_limit(max_pixels), _translated():
+    with _translated(), _pixel_limit(max_pixels):
         image = _open(file, max_pixels)
         width, height = image.size
         exif = _exif(image)
@@ -155,7 +155,12 @@ def _open(file: IO[bytes], max_pixels: int) -> ImageFile.ImageFile:
         _check_size(jxl_header.read_size(file) or (0, 0), max_pixels)
     else:
         Image.init()
-    image = Image.open(file, formats=[name for name in formats if name in Image.OPEN])
+    try:
+        image = Image.open(file, formats=[name for name in formats if name in Image.OPEN])
+    except UnidentifiedImageError as error:
+        if has_image_signature(prefix):
+            raise DecodeError("damaged image (its header cannot be read)") from error
+        raise NotAnImageError("not in a known image format") from error
     _check_size(image.size, max_pixels)
     return image
 
@@ -171,8 +176,7 @@ def _is_heif(prefix: bytes) -> bool:
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
-        limit = f"over the limit of {max_pixels / 1e6:.0f} megapixels"
-        raise ImageTooLargeError(f"{width} x {height} pixels is {limit}")
+        raise ImageTooLargeError(f"{width} x {height} pixels is over the limit of {max_pixels:,}")
 
 
 @cache
@@ -200,6 +204,10 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        found = re.search(r"\d+", str(error))
+        pixels = f"{int(found[0]):,}" if found else "more"
+        raise ImageTooLargeError(f"{pixels} pixels is over the limit of {max_pixels:,}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
@@ -211,14 +219,13 @@ def _translated() -> Iterator[None]:
         yield
     except DecodeError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLargeError(str(error)) from error
-    except UnidentifiedImageError as error:
-        raise NotAnImageError("not in a known image format") from error
     except MemoryError as error:
         raise ImageTooLargeError("not enough memory to decode it") from error
     except Exception as error:  # decoders raise anything from struct.error to ZeroDivisionError on damaged bytes
-        raise DecodeError(f"damaged image ({str(error) or type(error).__name__})") from error
+        reason = str(error) or type(error).__name__
+        if reason.startswith("Generic Error."):  # all that the JPEG XL plug-in says, before advice for its developers
+            reason = "its decoder gave up"
+        raise DecodeError(f"damaged image ({reason})") from error
 
 
 def _turn(image: Image.Image, exif: Image.Exif) -> Image.Transpose | None:

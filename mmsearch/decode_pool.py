@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 # Seconds for one file, reading included. A 100-megapixel PNG takes about 5 s on one slow core.
 DEFAULT_TIME_LIMIT = 60.0
 
+# Signals that a process gets for what it does itself.
+_CRASHES = frozenset(
+    getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL") if hasattr(signal, name)
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -105,7 +110,7 @@ class DecodePool:
         except (OSError, ValueError, EOFError):
             reason = worker.last_words(self._time_limit)
             self._drop(worker)
-            return Decoded(record, reason=reason)
+            return Decoded(record, reason=reason, retry=not worker.died_of_the_file)
         finally:
             watchdog.cancel()
 
@@ -126,6 +131,9 @@ class DecodePool:
 
     def _worker(self) -> _Worker:
         worker: _Worker | None = getattr(self._local, "worker", None)
+        if worker is not None and not worker.is_alive:  # ended between two files: neither is to blame
+            self._drop(worker)
+            worker = None
         if worker is None:
             worker = self._local.worker = _Worker(self._settings)
             with self._lock:
@@ -159,7 +167,17 @@ class _Worker:
             start_new_session=True,  # Ctrl-C is for the main process, which finishes its batch first
         )
         self._too_slow = False
-        self._write(settings)
+        with contextlib.suppress(OSError):  # it has ended already, as the first question will show
+            self._write(settings)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def died_of_the_file(self) -> bool:
+        """Whether the same would happen again: not where the machine (out of memory) or a user killed the process."""
+        return self._too_slow or self._process.wait() in {-crash for crash in _CRASHES}
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         self.tell(message)

@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Seconds that each stage of an index run was busy; they overlap.
+
+    `scan` walking and comparing; `decode` reading, decoding and resizing, a mean over the worker processes; `load`
+    loading the model; `encode` in the model, a mean over devices; `store` in the catalog.
+    """
+
+    scan: float = 0.0
+    decode: float = 0.0
+    load: float = 0.0
+    encode: float = 0.0
+    store: float = 0.0
+
+    @property
+    def bottleneck(self) -> str:
+        """The stage that was busiest."""
+        seconds = asdict(self)
+        return max(seconds, key=lambda stage: float(seconds[stage]))
 
 
 @dataclass(slots=True)
@@ -29,20 +50,32 @@ class Summary:
     model: str = ""
     device: str = ""
     precision: str = ""
+    breakdown: Breakdown = field(default_factory=Breakdown)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, seconds and rates rounded."""
-        return {**asdict(self), "seconds": round(self.seconds, 3), "images_per_s": round(self.images_per_s, 2)}
+        seconds = {stage: round(value, 3) for stage, value in asdict(self.breakdown).items()}
+        return {
+            **asdict(self),
+            "seconds": round(self.seconds, 3),
+            "images_per_s": round(self.images_per_s, 2),
+            "breakdown": seconds,
+            "bottleneck": self.breakdown.bottleneck if self.encoded else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Files dealt with, files to deal with as known so far, images encoded, and whether the scan has ended."""
+    """Files dealt with and files to deal with as known so far; `scanned` says that this is all.
+
+    `loading` is set while images wait for the model to be loaded; `waiting_for` is a file that takes long.
+    """
 
     done: int
     total: int
-    encoded: int
     scanned: bool
+    loading: bool = False
+    waiting_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The index flow: scan -> decode -> encode -> store. Yields events, prints nothing.
 
-A scanner thread walks the roots and lists what is to do; worker processes hash, decode and preprocess; this thread
-encodes batches and stores each in one transaction, in the order of the scan, so that the same photos always give the
-same catalog.
+A scanner thread walks the roots and lists what is to do; worker processes hash, decode and preprocess; other threads
+encode batches; this one collects them and stores each in one transaction, in the order of the scan, so that the same
+photos always give the same catalog.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmsearch import config, scan
-from mmsearch.decode_pool import Decoded, DecodePool
+from mmsearch import config
+from mmsearch.decode_pool import DEFAULT_TIME_LIMIT, Decoded, DecodePool
+from mmsearch.encoding import EncodingStage
 from mmsearch.errors import ModelMismatchError
-from mmsearch.events import Event, Finished, Notice, Progress, Skipped, Summary
+from mmsearch.events import Breakdown, Event, Finished, Notice, Progress, Skipped, Summary
 from mmsearch.refresh import refresh_vectors
+from mmsearch.scanner import Place, Scanner
 from mmsearch.store.catalog import Catalog, StoredEncoder, now
-from mmsearch.types import Encoder, FileRecord, Preprocess, ScanOptions
-from mmsearch.work_list import Work, WorkList
+from mmsearch.types import Encoder, Preprocess
+from mmsearch.work_list import Work
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,309 +36,305 @@ if TYPE_CHECKING:
 # Seconds between two looks at whether the user wants to stop.
 _TICK = 0.1
 
+# Seconds after which a file that the run is waiting for is named.
+_SLOW_FILE = 2.0
+
 # Entries (reused embeddings, failures, removals) that are stored at the latest, even if no batch is full.
 _MOST_UNSTORED = 1000
+
+# Batches of decoded images that wait for the encoder, beside those that it has: one is full when it asks for the next.
+_BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """How to index. `workers` 0 means one for each core; `batch_size` is in images, `time_limit` in seconds a file."""
+    """How to index. 0 lets mmsearch choose: `workers` one a core, `batch_size` (in images) what suits the device.
 
-    batch_size: int = config.DEFAULT_BATCH_SIZE
+    At most `2 x batch_size x (1 + devices)` decoded images (0.2 MB each at 256 pixels) are held at a time.
+    """
+
+    batch_size: int = 0
     workers: int = 0
     max_pixels: int = config.DEFAULT_MAX_PIXELS
-    time_limit: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A folder to scan: `path` is `root` or lies below it; patterns of `options` are relative to `root`. Absolute."""
-
-    path: str
-    root: str
-    options: ScanOptions
+    time_limit: float = DEFAULT_TIME_LIMIT
 
 
 @dataclass(slots=True)
-class _Scanned:
-    """What the scanner has found so far (written by its thread alone)."""
+class _Batch:
+    """Entries to be stored together. `fresh` has the place among `pixels` of each content that is to be encoded."""
 
-    to_do: int = 0
-    unchanged: int = 0
-    skipped: deque[Skipped] = field(default_factory=deque)
-    error: BaseException | None = None
+    entries: list[Work | Decoded] = field(default_factory=list)
+    pixels: list[NDArray[np.uint8]] = field(default_factory=list)
+    fresh: dict[bytes, int] = field(default_factory=dict)
+    embeddings: Future[NDArray[np.float32]] | None = None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A file in the decoding window; `future` is None for one that is gone."""
+
+    work: Work
+    future: Future[Decoded] | None
+    since: float
 
 
 class Indexer:
-    """One index run over some roots of a collection whose writer lock the caller holds."""
+    """One index run over some places of a collection whose writer lock the caller holds."""
 
     def __init__(
         self,
         catalog: Catalog,
         places: Sequence[Place],
         load_encoder: Callable[[], Encoder],
+        expect: Callable[[], Preprocess | None],
         settings: IndexSettings,
         stop: threading.Event,
         notices: deque[Notice],
     ) -> None:
         """`load_encoder` is called at most once, from a thread of its own, and not at all where nothing needs encoding;
-        setting `stop` ends the run after the batch in flight; what is put into `notices` meanwhile becomes events."""
+        `expect` says what it will ask for, if that can be known sooner; setting `stop` ends the run after the batch in
+        flight; what is put into `notices` meanwhile becomes events."""
         self._catalog = catalog
-        self._places = places
-        self._notices = notices
         self._settings = settings
+        self._expect = expect
+        self._preprocess: Preprocess | None = None
         self._stop = stop
-        self._encoder = _LazyEncoder(load_encoder)
+        self._notices = notices
+        self._scanner = Scanner(catalog.folder, places, stop)
+        self._encoding = EncodingStage(load_encoder)
         self._stored = catalog.encoder()
         self._lookup = _Lookup(catalog.folder)
-        self._scanned = _Scanned()
-        self._work = WorkList()
-        self._batch: list[Work | Decoded] = []
-        self._fresh: dict[bytes, int] = {}
+        self._batch = _Batch()
+        self._in_flight: deque[_Batch] = deque()
         self._summary = Summary()
         self._arrived: Counter[int] = Counter()
         self._left: Counter[int] = Counter()
         self._done = 0
+        self._decode_seconds = self._store_seconds = 0.0
 
     def run(self) -> Iterator[Event]:
         """Index, yielding events; the last one is `Finished`, unless an error is raised."""
         started, started_at = time.perf_counter(), now()
-        scanner = threading.Thread(target=self._scan, name="scan", daemon=True)
-        scanner.start()
+        self._scanner.start()
         try:
             yield from self._index()
         finally:
-            self._stop_scanner(scanner)
+            self._encoding.close()
             self._lookup.close()
-        if self._scanned.error:
-            raise self._scanned.error
+            self._scanner.close()
         yield from self._asides()
         yield Finished(self._close(started, started_at))
 
-    # --- scanning (in its own thread) ---
-
-    def _scan(self) -> None:
-        try:
-            with Catalog(self._catalog.folder, write=False) as catalog:
-                for place in self._places:
-                    self._scan_place(catalog, place)
-        except BaseException as error:  # handed over to the main thread
-            self._scanned.error = error
-        finally:
-            self._work.close()
-
-    def _scan_place(self, catalog: Catalog, place: Place) -> None:
-        unreadable: list[str] = []
-
-        def report(path: str, error: OSError) -> None:
-            unreadable.append(path)
-            self._scanned.skipped.append(Skipped(path, error.strerror or str(error)))
-
-        seen: set[int] = set()
-        for folder in scan.walk(place.path, place.root, place.options, report):
-            if self._stop.is_set():
-                return
-            number = catalog.folder_id(folder.path)
-            if number is None:
-                changes = scan.compare(folder.files, {})
-            else:
-                seen.add(number)
-                known, failed = catalog.known_files(number), catalog.failed_files(number)
-                changes = scan.compare(folder.files, known, failed=failed, unreadable=folder.unreadable)
-            self._list(folder, changes)
-        for number, path in catalog.folders_at(place.path):
-            if number not in seen and not any(_is_within(path, failed) for failed in unreadable):
-                self._list(scan.Folder(path, {}), scan.compare({}, catalog.known_files(number)))
-
-    def _list(self, folder: scan.Folder, changes: scan.FolderChanges) -> None:
-        self._scanned.unchanged += changes.unchanged
-        self._scanned.to_do += len(changes.new) + len(changes.changed) + len(changes.gone)
-        for name in sorted([*changes.new, *changes.changed]):
-            path = os.path.join(folder.path, os.fsdecode(name))
-            self._work.put(Work("file", FileRecord(path, *folder.files[name])))
-        for name in changes.gone:
-            self._work.put(Work("gone", FileRecord(os.path.join(folder.path, os.fsdecode(name)), 0, 0)))
-
-    def _stop_scanner(self, scanner: threading.Thread) -> None:
-        if not self._work.finished:
-            self._stop.set()
-        scanner.join()
-        self._work.discard()
-
-    # --- decoding, encoding, storing ---
+    # --- decoding ---
 
     def _index(self) -> Iterator[Event]:
-        waiting: deque[tuple[Work, Future[Decoded] | None]] = deque()
-        window = 2 * self._settings.batch_size
+        waiting: deque[_Waiting] = deque()
         with ExitStack() as stack:
             pool: DecodePool | None = None
             while not self._stop.is_set():
-                while len(waiting) < window and (work := self._work.get(0 if waiting else _TICK)):
+                while len(waiting) < self._window and (work := self._scanner.work.get(0 if waiting else _TICK)):
                     if work.kind == "file" and pool is None:
+                        yield from self._wait_for_preprocess()
+                        if self._preprocess is None:  # stopped meanwhile
+                            break
                         pool = stack.enter_context(self._open_pool())
-                    waiting.append((work, pool.submit(work.record) if pool and work.kind == "file" else None))
-                if not waiting and self._work.finished:
+                    future = pool.submit(work.record) if pool and work.kind == "file" else None
+                    waiting.append(_Waiting(work, future, time.monotonic()))
+                if not waiting and self._scanner.work.finished:
                     break
+                if waiting and (waiting[0].future is None or wait([waiting[0].future], _TICK).done):
+                    yield from self._take(waiting.popleft())
                 yield from self._asides()
-                if waiting and self._is_ready(waiting[0][1]):
-                    yield from self._take(*waiting.popleft())
-                yield Progress(self._done, self._scanned.to_do, self._summary.encoded, self._work.finished)
-        yield from self._flush()
+                yield self._progress(waiting)
+        self._send()
+        while self._in_flight:
+            self._store_oldest()
+            yield self._progress(waiting)
 
-    def _is_ready(self, future: Future[Decoded] | None) -> bool:
-        return future is None or bool(wait([future], timeout=_TICK).done)
+    @property
+    def _batch_size(self) -> int:
+        encoder = self._encoding.loaded
+        return self._settings.batch_size or (encoder.batch_size if encoder else config.DEFAULT_BATCH_SIZE)
+
+    @property
+    def _window(self) -> int:
+        return _BATCHES_AHEAD * self._batch_size
+
+    def _wait_for_preprocess(self) -> Iterator[Event]:
+        """A collection knows how its images are prepared, and most models' settings say so; else the model is loaded."""
+        if self._stored:
+            self._preprocess = self._stored.info.preprocess
+            return
+        self._encoding.start()
+        self._preprocess = self._expect()
+        yield from self._asides()
+        while self._preprocess is None and not self._stop.is_set():
+            if self._encoding.ready(_TICK):
+                self._preprocess = self._encoding.get().info.preprocess
+            yield from self._asides()
 
     def _open_pool(self) -> DecodePool:
+        assert self._preprocess is not None
         return DecodePool(
-            self._preprocess(),
+            self._preprocess,
             workers=self._settings.workers or _cores(),
             max_pixels=self._settings.max_pixels,
             known=self._lookup.knows,
             time_limit=self._settings.time_limit,
         )
 
-    def _preprocess(self) -> Preprocess:
-        """A collection knows how its images are prepared; a new one has to wait for its encoder."""
-        return self._stored.info.preprocess if self._stored else self._encoder.get().info.preprocess
-
-    def _take(self, work: Work, future: Future[Decoded] | None) -> Iterator[Event]:
-        if future is None:
-            self._batch.append(work)
+    def _take(self, entry: _Waiting) -> Iterator[Event]:
+        """Sort one file's outcome into the current batch."""
+        if entry.future is None:
+            self._batch.entries.append(entry.work)
         else:
-            decoded = future.result()
+            decoded = entry.future.result()
+            self._decode_seconds += decoded.seconds
             if decoded.reason and not decoded.ignored:
                 yield Skipped(decoded.record.path, decoded.reason)
-            if decoded.pixels is not None:
-                self._encoder.start()
-                if decoded.content_hash in self._fresh or self._lookup.knows(decoded.content_hash):
-                    decoded = Decoded(decoded.record, decoded.content_hash)
-                else:
-                    self._fresh[decoded.content_hash] = len(self._fresh)
-            self._batch.append(decoded)
-        if len(self._fresh) >= self._settings.batch_size or len(self._batch) >= _MOST_UNSTORED:
-            yield from self._flush()
+            self._batch.entries.append(self._kept(decoded))
+        if len(self._batch.pixels) >= self._batch_size or len(self._batch.entries) >= _MOST_UNSTORED:
+            self._send()
+            while len(self._in_flight) > self._most_in_flight:
+                self._store_oldest()
 
-    def _flush(self) -> Iterator[Event]:
-        """Encode what is waiting and store it, in one transaction."""
-        if not self._batch:
+    def _kept(self, decoded: Decoded) -> Decoded:
+        """The outcome without its pixels, which go to the encoder unless the same content is there or on its way."""
+        if decoded.pixels is None:
+            return decoded
+        self._encoding.start()
+        content = decoded.content_hash
+        batches = [self._batch, *self._in_flight]
+        if not any(content in batch.fresh for batch in batches) and not self._lookup.knows(content):
+            self._batch.fresh[content] = len(self._batch.pixels)
+            self._batch.pixels.append(decoded.pixels)
+        return Decoded(decoded.record, content, facts=decoded.facts)
+
+    # --- encoding and storing ---
+
+    @property
+    def _most_in_flight(self) -> int:
+        encoder = self._encoding.loaded
+        return encoder.concurrency if encoder else 1
+
+    def _send(self) -> None:
+        """Hand the current batch to the encoder and begin the next one."""
+        import numpy as np
+
+        batch, self._batch = self._batch, _Batch()
+        if not batch.entries:
             return
-        pixels = [entry.pixels for entry in self._batch if isinstance(entry, Decoded) and entry.pixels is not None]
-        embeddings = self._encode(pixels) if pixels else None
-        counts = Summary()
-        arrived: list[int] = []
-        left: list[int] = []
+        if batch.pixels:
+            if self._stored is None:
+                with self._catalog.transaction():
+                    self._stored = self._catalog.set_encoder(self._encoding.get().info)
+            _check_same_model(self._stored, self._encoding.get())
+            batch.embeddings = self._encoding.submit(np.stack(batch.pixels))
+            self._summary.encoded += len(batch.pixels)
+            batch.pixels = []
+        self._in_flight.append(batch)
+
+    def _store_oldest(self) -> None:
+        """Store the batch that was sent first, in one transaction, when its embeddings are there."""
+        batch = self._in_flight[0]
+        embeddings = batch.embeddings.result() if batch.embeddings else None
+        started = time.perf_counter()
+        counts, arrived, left = Summary(), Counter[int](), Counter[int]()
         with self._catalog.transaction():
-            for entry in self._batch:
+            for entry in batch.entries:
                 if isinstance(entry, Work):
                     content = self._catalog.remove_file(entry.record.path)
-                    left += [content] if content is not None else []
+                    left.update([content] if content is not None else [])
                     counts.removed += content is not None
                 elif entry.reason:
                     self._catalog.put_failure(entry.record, entry.reason, ignored=entry.ignored, retry=entry.retry)
                     counts.skipped += not entry.ignored
                 else:
-                    self._store(entry, embeddings, counts, arrived)
-        self._count(counts, len(pixels), arrived, left)
-        yield Progress(self._done, self._scanned.to_do, self._summary.encoded, self._work.finished)
+                    self._store_image(entry, batch, embeddings, counts, arrived)
+        self._in_flight.popleft()
+        for name in ("new", "changed", "unchanged", "removed", "skipped"):
+            setattr(self._summary, name, getattr(self._summary, name) + getattr(counts, name))
+        self._arrived += arrived
+        self._left += left
+        self._done += len(batch.entries)
+        self._store_seconds += time.perf_counter() - started
 
-    def _encode(self, pixels: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        import numpy as np
-
-        encoder = self._encoder.get()
-        if self._stored is None:
-            with self._catalog.transaction():
-                self._stored = self._catalog.set_encoder(encoder.info)
-        _check_same_model(self._stored, encoder)
-        return encoder.encode_images(np.stack(pixels))
-
-    def _store(
-        self, entry: Decoded, embeddings: NDArray[np.float32] | None, counts: Summary, arrived: list[int]
+    def _store_image(
+        self,
+        entry: Decoded,
+        batch: _Batch,
+        embeddings: NDArray[np.float32] | None,
+        counts: Summary,
+        arrived: Counter[int],
     ) -> None:
         content = self._catalog.content_id(entry.content_hash)
         reused = content is not None
         if content is None:
             assert entry.facts is not None and embeddings is not None and self._stored is not None
             content = self._catalog.add_content(entry.content_hash, entry.facts)
-            self._catalog.put_embedding(self._stored.id, content, embeddings[self._fresh[entry.content_hash]])
+            self._catalog.put_embedding(self._stored.id, content, embeddings[batch.fresh[entry.content_hash]])
         before = self._catalog.put_image(entry.record, content)
         if before is None:
             counts.new += 1
-            arrived += [content] if reused else []
+            arrived.update([content] if reused else [])
         elif before == content:
             counts.unchanged += 1
         else:
             counts.changed += 1
 
-    def _count(self, counts: Summary, encoded: int, arrived: list[int], left: list[int]) -> None:
-        """What is stored counts; called after the transaction."""
-        for name in ("new", "changed", "unchanged", "removed", "skipped"):
-            setattr(self._summary, name, getattr(self._summary, name) + getattr(counts, name))
-        self._summary.encoded += encoded
-        self._arrived.update(arrived)
-        self._left.update(left)
-        self._done += len(self._batch)
-        self._batch, self._fresh = [], {}
+    # --- telling ---
+
+    def _progress(self, waiting: deque[_Waiting]) -> Progress:
+        slow = waiting and waiting[0].future is not None and time.monotonic() - waiting[0].since > _SLOW_FILE
+        return Progress(
+            done=self._done,
+            total=self._scanner.to_do,
+            scanned=self._scanner.work.finished,
+            loading=self._encoding.loaded is None and bool(self._batch.pixels),
+            waiting_for=waiting[0].work.record.path if slow else None,
+        )
 
     def _asides(self) -> Iterator[Event]:
         """What other threads have to say."""
         while self._notices:
             yield self._notices.popleft()
-        while self._scanned.skipped:
+        while self._scanner.skipped:
             self._summary.skipped += 1
-            yield self._scanned.skipped.popleft()
-
-    # --- closing ---
+            yield self._scanner.skipped.popleft()
 
     def _close(self, started: float, started_at: str) -> Summary:
         summary = self._summary
         summary.moved = (self._arrived & self._left).total()
         summary.new -= summary.moved
         summary.removed -= summary.moved
-        summary.unchanged += self._scanned.unchanged
+        summary.unchanged += self._scanner.unchanged
         summary.interrupted = self._stop.is_set()
         if self._stored:
             summary.model = self._stored.info.spec
-        if self._encoder.loaded:
-            summary.device, summary.precision = self._encoder.get().device, self._encoder.get().precision
+        encoder = self._encoding.loaded
+        if encoder:
+            summary.device, summary.precision = encoder.device, encoder.precision
+        with self._catalog.transaction():
+            self._catalog.drop_released()
+        if self._stored and not summary.interrupted:
+            refresh_vectors(self._catalog, self._stored)
         summary.total = self._catalog.count_images()
         summary.known_failures = max(0, self._catalog.count_failures() - summary.skipped)
         summary.seconds = time.perf_counter() - started
         summary.images_per_s = summary.encoded / summary.seconds if summary.seconds else 0.0
+        summary.breakdown = self._breakdown()
         with self._catalog.transaction():
-            self._catalog.drop_released()
             self._catalog.add_run(started_at, summary.to_json())
-        if self._stored and not summary.interrupted:
-            refresh_vectors(self._catalog, self._stored)
         return summary
 
-
-class _LazyEncoder:
-    """Loads the encoder in a thread of its own when it is first wanted."""
-
-    def __init__(self, load: Callable[[], Encoder]) -> None:
-        self._load = load
-        self._future: Future[Encoder] | None = None
-
-    @property
-    def loaded(self) -> bool:
-        return self._future is not None and self._future.done()
-
-    def start(self) -> None:
-        if self._future is None:
-            future: Future[Encoder] = Future()
-            threading.Thread(target=self._fill, args=(future,), name="load", daemon=True).start()
-            self._future = future
-
-    def get(self) -> Encoder:
-        self.start()
-        assert self._future is not None
-        return self._future.result()
-
-    def _fill(self, future: Future[Encoder]) -> None:
-        try:
-            future.set_result(self._load())
-        except BaseException as error:  # raised again in the thread that asks
-            future.set_exception(error)
+    def _breakdown(self) -> Breakdown:
+        return Breakdown(
+            scan=self._scanner.seconds,
+            decode=self._decode_seconds / (self._settings.workers or _cores()),
+            load=self._encoding.load_seconds,
+            encode=self._encoding.encode_seconds / self._most_in_flight,
+            store=self._store_seconds,
+        )
 
 
 class _Lookup:
@@ -368,7 +366,3 @@ def _cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
-
-
-def _is_within(path: str, place: str) -> bool:
-    return path == place or path.startswith(place.rstrip(os.sep) + os.sep)

@@ -52,19 +52,22 @@ def _codestream_head(file: IO[bytes]) -> bytes:
     start = file.read(len(CONTAINER))
     if start != CONTAINER:
         return start + file.read(_HEADER_BYTES)
-    while len(box := file.read(8)) == 8:
+    head = b""
+    while len(head) < _HEADER_BYTES and len(box := file.read(8)) == 8:
         size, kind = int.from_bytes(box[:4], "big"), box[4:]
         header = 8
         if size == 1:
             size, header = int.from_bytes(file.read(8), "big"), 16
-        if kind == b"jxlp":
+        end = file.tell() + size - header
+        if kind == b"jxlp":  # one of several parts, which begin with their number
             file.seek(4, os.SEEK_CUR)
         if kind in {b"jxlc", b"jxlp"}:
-            return file.read(_HEADER_BYTES)
-        if size < header:
+            rest = end - file.tell() if size else _HEADER_BYTES
+            head += file.read(max(0, min(rest, _HEADER_BYTES - len(head))))
+        if size < header:  # 0: the box reaches to the end of the file
             break
-        file.seek(size - header, os.SEEK_CUR)
-    return b""
+        file.seek(end)
+    return head
 
 
 class _Bits:

@@ -116,6 +116,16 @@ class Encoder(Protocol):
         """The floating-point type of the image tower: `fp32`, `bf16`, `fp16` or `int8`."""
         ...
 
+    @property
+    def batch_size(self) -> int:
+        """Images in one call of `encode_images` that suit the device best."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many threads should call `encode_images` at a time to keep the device, or devices, busy."""
+        ...
+
     def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed `pixels`, uint8 (n, size, size, 3) RGB as `preprocess.prepare` makes them.
 

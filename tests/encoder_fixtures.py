@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 import hub_server
+import pytest
 
 if TYPE_CHECKING:
     from tiny_models import TinyModel

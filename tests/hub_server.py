@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE_SUFFIXES = (".safetensors", ".bin")
 
-Fault = Literal["truncated", "corrupt", "unauthorized", "gated", "broken", "hang", "drop", "no-hub"]
+Fault = Literal["truncated", "corrupt", "unauthorized", "gated", "broken", "hang", "stall", "drop", "no-hub"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Hub:
     """What the server offers and what it saw.
 
     `repos` maps a repository to its files. `faults` maps a file name to what goes wrong with it: `truncated` ends the
-    body early and keeps doing so; `corrupt` changes a byte; `drop` closes the connection half-way, once; `hang` never
-    answers; `unauthorized`, `gated` and `broken` are answers 401, 403 and 500; `no-hub` answers as some other server
-    would.
+    body early and keeps doing so; `corrupt` changes a byte; `drop` closes the connection half-way, once; `stall` falls
+    silent half-way, and sets `stalled`; `hang` never answers; `unauthorized`, `gated` and `broken` are the answers 401,
+    403 and 500; `no-hub` answers as some other server would.
     """
 
     url: str = ""
@@ -49,10 +49,17 @@ class Hub:
     faults: dict[str, Fault] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
+    stalled: threading.Event = field(default_factory=threading.Event)
 
     def downloads(self, filename: str) -> list[Request]:
         """The requests for a large file's content, in order."""
-        return [asked for asked in self.requests if (asked.method, asked.filename, asked.place) == ("GET", filename, "content")]
+        wanted = ("GET", filename, "content")
+        return [asked for asked in self.requests if (asked.method, asked.filename, asked.place) == wanted]
+
+
+def blob_id(content: bytes) -> str:
+    """git's name for a file with this content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @contextmanager
@@ -145,8 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
             }
             self._send(HTTPStatus.FOUND, headers)
             return
-        blob_id = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        self._send_content(filename, content, {"X-Repo-Commit": COMMIT, "ETag": f'"{blob_id}"'})
+        self._send_content(filename, content, {"X-Repo-Commit": COMMIT, "ETag": f'"{blob_id(content)}"'})
 
     def _send_content(self, filename: str, content: bytes, headers: dict[str, str]) -> None:
         fault = self.offered.faults.get(filename)
@@ -158,12 +164,15 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {**headers, "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
         headers = {**headers, "Accept-Ranges": "bytes", "Content-Length": str(len(content) - start)}
         body = content[start:]
-        if fault in ("drop", "truncated") and self.command == "GET":
+        if fault in ("drop", "truncated", "stall") and self.command == "GET":
             body = content[start : len(content) // 2]
             self.close_connection = True
             if fault == "drop":
                 del self.offered.faults[filename]
         self._send(status, headers, body)
+        if fault == "stall" and self.command == "GET":
+            self.offered.stalled.set()
+            self.offered.released.wait()
 
     def _send(self, status: HTTPStatus, headers: dict[str, str], body: bytes = b"") -> None:
         self.send_response(status)

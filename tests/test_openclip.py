@@ -38,7 +38,9 @@ def encoder(tiny_clip: TinyModel) -> openclip.OpenClipEncoder:
 
 
 def load(spec: str, **options: Any) -> openclip.OpenClipEncoder:
-    loaded = load_encoder(spec, device=options.pop("device", "cpu"), precision=options.pop("precision", "fp32"), **options)
+    loaded = load_encoder(
+        spec, device=options.pop("device", "cpu"), precision=options.pop("precision", "fp32"), **options
+    )
     assert isinstance(loaded, openclip.OpenClipEncoder)
     return loaded
 
@@ -58,7 +60,9 @@ def check_against_open_clip(encoder: openclip.OpenClipEncoder, model: Any, trans
     """Embeddings equal those of open_clip's documented pipeline: its transform, its model, its tokenizer."""
     images = pictures()
     with torch.inference_mode():
-        expected = model.eval().encode_image(torch.stack([transform(image) for image in images]), normalize=True).numpy()
+        expected = (
+            model.eval().encode_image(torch.stack([transform(image) for image in images]), normalize=True).numpy()
+        )
         expected_texts = model.encode_text(tokenize(TEXTS), normalize=True).numpy()
     ours = encoder.encode_images(np.stack([prepare(image, encoder.info.preprocess) for image in images]))
     assert (ours * expected).sum(axis=1).min() >= 0.9999
@@ -92,10 +96,14 @@ class TestEveryFormOfModel:
         hub.repos["tiny/pair"] = {"open_clip_model.safetensors": tiny_clip.safetensors.read_bytes()}
         entry = open_clip.pretrained._slpcfg(hf_hub="tiny/pair/", quick_gelu=True)
         monkeypatch.setitem(catalogue._table(), "tiny-clip", {"webli": entry})
-        monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-clip", {"webli": {**entry, "file": str(tiny_clip.checkpoint)}})
+        monkeypatch.setitem(
+            open_clip.pretrained._PRETRAINED, "tiny-clip", {"webli": {**entry, "file": str(tiny_clip.checkpoint)}}
+        )
         encoder = load("tiny-clip/WebLI")
         assert encoder.info.spec == "tiny-clip/webli"
-        model, _, transform = open_clip.create_model_and_transforms("tiny-clip", pretrained="webli", force_quick_gelu=True)
+        model, _, transform = open_clip.create_model_and_transforms(
+            "tiny-clip", pretrained="webli", force_quick_gelu=True
+        )
         check_against_open_clip(encoder, model, transform, open_clip.get_tokenizer("tiny-clip"))
 
     @pytest.mark.parametrize("weights", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
@@ -113,7 +121,9 @@ class TestEveryFormOfModel:
     def test_hub_repository_with_a_tokenizer_elsewhere(self, hub: Any, tiny_siglip: TinyModel) -> None:
         content = {path.name: path.read_bytes() for path in tiny_siglip.directory.iterdir()}
         hub.repos["tiny/siglip"] = {name: content[name] for name in (files.CONFIG_NAME, "open_clip_model.safetensors")}
-        hub.repos[tiny_models.TOKENIZER_REPO] = {name: content[name] for name in ("tokenizer.json", "tokenizer_config.json")}
+        hub.repos[tiny_models.TOKENIZER_REPO] = {
+            name: content[name] for name in ("tokenizer.json", "tokenizer_config.json")
+        }
         local = load(f"local-dir:{tiny_siglip.directory}")
         np.testing.assert_array_equal(load("hf-hub:tiny/siglip").encode_texts(TEXTS), local.encode_texts(TEXTS))
 
@@ -224,10 +234,6 @@ class TestDevices:
 
     @pytest.mark.parametrize("name", ["gpu", "", "cpu:1", "cuda:", "cuda:x", "mps:0", "CUDA"])
     def test_names_that_are_no_device(self, name: str) -> None:
-        if name == "cuda:":
-            with pytest.raises(DeviceError):
-                openclip.choose_device(name)
-            return
         with pytest.raises(UsageError, match="no device is called"):
             openclip.choose_device(name)
 
@@ -323,7 +329,7 @@ class TestRefused:
 
     def test_a_configuration_that_open_clip_cannot_build(self, tiny_clip: TinyModel, tmp_path: Path) -> None:
         folder = edited_copy(tiny_clip, tmp_path, lambda config: config["model_cfg"].update({"surprise": 1}))
-        with pytest.raises(ModelError, match="no model that open_clip can build.*surprise"):
+        with pytest.raises(ModelError, match=r"no model that open_clip can build.*surprise"):
             load(f"local-dir:{folder}")
 
     def test_input_that_is_not_square(self, tiny_clip: TinyModel, tmp_path: Path) -> None:
@@ -407,6 +413,15 @@ def test_files_of_a_resolved_source_import_no_torch(tiny_clip: TinyModel) -> Non
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
     assert resolve(f"local-dir:{tiny_clip.directory}").kind == "directory"
+
+
+def test_loading_and_encoding_is_quiet(tiny_siglip: TinyModel, tmp_path: Path) -> None:
+    code = (
+        "from mmsearch.encoders import load_encoder\n"
+        f"load_encoder('local-dir:{tiny_siglip.directory}', device='cpu').encode_texts(['a cat'])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("", "")
 
 
 @pytest.mark.cuda

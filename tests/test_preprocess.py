@@ -42,7 +42,9 @@ def theirs(image: Image.Image, how: Preprocess) -> np.ndarray:
 @pytest.mark.parametrize("interpolation", FILTERS)
 @pytest.mark.parametrize("mode", MODES)
 @settings(max_examples=60, deadline=None)
-@given(width=st.integers(20, 400), height=st.integers(20, 400), size=st.integers(20, 65), fill=st.sampled_from([0, 127]))
+@given(
+    width=st.integers(20, 400), height=st.integers(20, 400), size=st.integers(20, 65), fill=st.sampled_from([0, 127])
+)
 def test_equals_open_clips_transform(
     mode: ResizeMode, interpolation: Interpolation, width: int, height: int, size: int, fill: int
 ) -> None:

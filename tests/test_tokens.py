@@ -78,7 +78,7 @@ def test_unknown_settings_are_refused_not_ignored(tmp_path: Path) -> None:
         tokens.open_tokenizer({"tokenizer_kwargs": {"reduction_mask": "simple"}}, None)
     with pytest.raises(ModelError, match="'clips'"):
         tokens.open_tokenizer({"tokenizer_mode": "clips"}, None)
-    with pytest.raises(ModelUnavailableError, match="tokenizer.json is missing"):
+    with pytest.raises(ModelUnavailableError, match=r"tokenizer\.json is missing"):
         tokens.open_tokenizer({}, tmp_path)
 
 

@@ -52,7 +52,11 @@ PREPROCESS_CONFIGS: dict[str, dict[str, Any]] = {
     "tiny-clip": {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28], "interpolation": "bicubic"},
     "tiny-siglip": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"},
 }
-WORDS = "a photo of the cat dog red blue car sky tree house two in on and".split()
+# fmt: off
+WORDS = (
+    "a", "photo", "of", "the", "cat", "dog", "red", "blue", "car", "sky", "tree", "house", "two", "in", "on", "and",
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def write_tokenizer(folder: Path) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": "<pad>",
         "eos_token": "</s>",
-        "unk_token": {"content": "<unk>"},
+        "unk_token": "<unk>",
         "padding_side": "right",
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")

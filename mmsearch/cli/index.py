@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch import config
-from mmsearch.cli.options import CollectionOption, DeviceOption, JsonOption
+from mmsearch.cli.options import CollectionOption, DeviceOption, JsonOption, PrecisionOption
 
 if TYPE_CHECKING:
     from mmsearch.events import Summary
@@ -29,9 +29,10 @@ def index(
         ),
     ] = "auto",
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images in one pass through the model.")
-    ] = config.DEFAULT_BATCH_SIZE,
+        int, typer.Option(min=0, metavar="N", help="Images in one pass through the model; 0: what suits the device.")
+    ] = 0,
     workers: Annotated[
         int, typer.Option(min=0, metavar="N", help="Processes that decode images; 0: one for each core.")
     ] = 0,
@@ -64,7 +65,7 @@ def index(
 
     settings = IndexSettings(batch_size=batch_size, workers=workers, max_pixels=max_pixels)
     options = _options(include, exclude, hidden, follow_symlinks)
-    summary = _run(dirs or None, model, device, options, settings, collection)
+    summary = _run(dirs or None, model, device, precision, options, settings, collection)
     if json_output:
         from mmsearch.cli.render import dumps
 
@@ -108,6 +109,7 @@ def _run(
     dirs: list[Path] | None,
     model: str,
     device: str,
+    precision: str,
     options: ScanOptions | None,
     settings: IndexSettings,
     collection: str | None,
@@ -129,7 +131,15 @@ def _run(
     signal.signal(signal.SIGINT, interrupt)
     summary: Summary | None = None
     with ProgressBar() as bar, Collection.open(collection, notice=bar.say) as photos:
-        for event in photos.add_events(dirs, model=model, device=device, options=options, settings=settings, stop=stop):
+        for event in photos.add_events(
+            dirs,
+            model=model,
+            device=device,
+            precision=precision,
+            options=options,
+            settings=settings,
+            stop=stop,
+        ):
             bar.show(event)
             if isinstance(event, Finished):
                 summary = event.summary

@@ -16,7 +16,18 @@ CollectionOption = Annotated[
         show_default=False,
     ),
 ]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="TYPE",
+        help="What the model calculates in: fp32, bf16 or fp16; auto: the fastest that keeps the ranking.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DeviceOption = Annotated[
-    str, typer.Option("--device", help="Where the model runs: auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
+    str,
+    typer.Option(
+        "--device", help="Where the model runs: auto, cpu, cuda, cuda:N, cuda:N,M, cuda:all or mps.", metavar="DEVICE"
+    ),
 ]

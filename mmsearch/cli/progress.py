@@ -7,7 +7,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from mmsearch.cli.render import printable
+from mmsearch.cli.render import printable, shortened
 from mmsearch.events import Event, Notice, Progress, Skipped
 
 
@@ -23,7 +23,7 @@ class ProgressBar:
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
             leave=False,
-            smoothing=0.1,
+            smoothing=0.1,  # tqdm's share of the newest step: a rate of the last seconds, not of the whole run
             bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {rate_fmt}, {remaining} left",
         )
 
@@ -49,4 +49,13 @@ class ProgressBar:
     def _advance(self, event: Progress) -> None:
         if self._bar.total != event.total:
             self._bar.total = event.total
+        self._bar.set_description_str(_doing(event), refresh=False)
         self._bar.update(event.done - self._bar.n)
+
+
+def _doing(event: Progress) -> str:
+    if event.waiting_for:
+        return f"waiting for {shortened(printable(event.waiting_for), 40)}"
+    if event.loading:
+        return "loading the model"
+    return "indexing" if event.scanned else "scanning"

@@ -6,18 +6,16 @@ Nothing heavy is imported here; torch and ONNX Runtime are loaded by the one fil
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mmsearch import config
 from mmsearch.encoders import models
 from mmsearch.encoders.models import ModelSource
 
 if TYPE_CHECKING:
-    from mmsearch.types import Encoder
+    from mmsearch.types import Encoder, Preprocess
 
-__all__ = ["ModelSource", "Precision", "choose_default", "load_encoder", "resolve"]
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+__all__ = ["ModelSource", "choose_default", "expected_preprocess", "load_encoder", "resolve"]
 
 
 def _say_nothing(line: str) -> None:
@@ -33,15 +31,16 @@ def load_encoder(
     spec: str,
     *,
     device: str = "auto",
-    precision: Precision = "auto",
+    precision: str = "auto",
     notice: Callable[[str], None] = _say_nothing,
     progress: bool = True,
 ) -> Encoder:
     """Load the model that `spec` names, fetching its files first where they are not on this disk.
 
-    `device` is `auto`, `cpu`, `cuda`, `cuda:N` or `mps`. `precision` is of the weights that run; `auto` takes the
-    fastest that keeps the ranking. `notice` is given one line before something slow; `progress` shows a bar on stderr
-    while files are fetched. Raises UnknownModelError, ModelUnavailableError, ModelError or DeviceError.
+    `device` is `auto`, `cpu`, `cuda`, `cuda:N`, several (`cuda:0,1`, `cuda:all`) or `mps`. `precision` (`auto`, `fp32`,
+    `bf16`, `fp16`) is of the weights that run; `auto` takes the fastest that keeps the ranking. `notice` is given one
+    line before something slow; `progress` shows a bar on stderr while files are fetched. Raises UnknownModelError,
+    ModelUnavailableError, ModelError or DeviceError.
     """
     source = resolve(spec)
     if source.kind == "starter":
@@ -53,7 +52,26 @@ def load_encoder(
     model_files = files.locate(source, notice=notice, progress=progress)
     from mmsearch.encoders import openclip
 
-    return openclip.load(source, model_files, device=device, precision=precision)
+    encoders = [
+        openclip.load(source, model_files, device=name, precision=precision) for name in openclip.device_names(device)
+    ]
+    if len(encoders) == 1:
+        return encoders[0]
+    from mmsearch.encoders.parallel import ParallelEncoder
+
+    return ParallelEncoder(encoders)
+
+
+def expected_preprocess(spec: str) -> Preprocess | None:
+    """How the model that `spec` names takes its images, if that can be told without loading it."""
+    from mmsearch.encoders import settings
+
+    source = resolve(spec)
+    if source.kind == "starter":
+        from mmsearch.encoders import starter
+
+        return starter.info().preprocess
+    return settings.expected(source)
 
 
 def choose_default(notice: Callable[[str], None] = _say_nothing) -> str:

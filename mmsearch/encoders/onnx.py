@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch import config
 from mmsearch.errors import ModelError, ModelUnavailableError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class OnnxEncoder:
     """
 
     device = "cpu"
+    batch_size = config.DEFAULT_BATCH_SIZE
+    concurrency = 1
 
     def __init__(
         self,

@@ -28,21 +28,35 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
     with translated(folder):
         if write:
             _create_private(folder, path)
-            connection = _open(path, "rw")
-            schema.check_version(connection, str(folder))
-            connection.execute("PRAGMA journal_mode = WAL")
-            # A commit survives a power cut; one fsync a batch.
-            connection.execute("PRAGMA synchronous = FULL")
-            schema.migrate(connection)
-            return connection
+            return _prepared_for_writing(_open(path, "rw"), folder)
         if not path.exists():
             raise CollectionNotFoundError(f"no collection at {folder}", "run `mmsearch index DIR` first")
         connection = _open_for_reading(path)
+        with _closed_on_error(connection):
+            schema.check_version(connection, str(folder))
+            if schema.version_of(connection) == schema.VERSION:
+                return connection
+        connection.close()
+        return connect(folder, write=True)
+
+
+def _prepared_for_writing(connection: sqlite3.Connection, folder: Path) -> sqlite3.Connection:
+    with _closed_on_error(connection):
         schema.check_version(connection, str(folder))
-        if schema.version_of(connection) < schema.VERSION:
-            connection.close()
-            return connect(folder, write=True)
-        return connection
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A commit survives a power cut; one fsync a batch.
+        connection.execute("PRAGMA synchronous = FULL")
+        schema.migrate(connection)
+    return connection
+
+
+@contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 @contextmanager
@@ -79,7 +93,7 @@ def _create_private(folder: Path, path: Path) -> None:
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}",
+        f"file:{quote(os.fsencode(path))}?mode={mode}",
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,17 +28,23 @@ def load(device: str = "auto", precision: str = "auto") -> OnnxEncoder:
         raise UsageError(f"the {models.STARTER} model runs in fp32, not in {precision!r}", "leave out --precision")
     from mmsearch.encoders.onnx import OnnxEncoder
 
-    facts = _facts()
-    how = Preprocess.from_json(facts["preprocess"])
     return OnnxEncoder(
-        EncoderInfo(models.STARTER, facts["fingerprint"], facts["dim"], how),
+        info(),
         image=FOLDER / "image.onnx",
         text=FOLDER / "text.onnx",
         tokenizer=FOLDER / "tokenizer.json",
-        context_length=facts["context_length"],
+        context_length=_facts()["context_length"],
     )
 
 
+def info() -> EncoderInfo:
+    """What identifies the model, without opening it."""
+    facts = _facts()
+    how = Preprocess.from_json(facts["preprocess"])
+    return EncoderInfo(models.STARTER, facts["fingerprint"], facts["dim"], how)
+
+
+@functools.cache
 def _facts() -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((FOLDER / "starter.json").read_text("utf-8"))

@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mmsearch import config
 from mmsearch.errors import (
+    CollectionEmptyError,
     CollectionNotFoundError,
     ModelMismatchError,
     SourceError,
-    UsageError,
 )
 from mmsearch.query import Query
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.connection import CATALOG_NAME
-from mmsearch.types import Encoder, Hit, Preprocess, RootRecord, ScanOptions
+from mmsearch.types import Encoder, EncoderInfo, Hit, Preprocess, RootRecord, ScanOptions
 
 if TYPE_CHECKING:
     from mmsearch.events import Event, Summary
     from mmsearch.ingest import IndexSettings
-    from mmsearch.scanner import Place
+    from mmsearch.measure import Measured
     from mmsearch.search import Searcher
+    from mmsearch.vectors.kinds import KindName
 
 AnyPath = str | os.PathLike[str]
 
@@ -100,19 +101,21 @@ class Collection:
         precision: str = "auto",
         options: ScanOptions | None = None,
         settings: IndexSettings | None = None,
+        wait: float = 0.0,
     ) -> Summary:
         """Index folders, recursively; None refreshes all known ones. Only what changed is encoded.
 
         `model` (an alias or any other form of `--model`) counts for a new collection and must agree with an old one's.
         `options` None keeps those that a root was last indexed with. Returns the counts; files that cannot be read are
-        counted in `skipped` and listed by `info`. Raises `SourceError` for a folder that is missing,
-        `ModelMismatchError`, `CollectionBusyError`, `StorageError`.
+        counted in `skipped` and listed by `info`. A known folder that is missing, or empty all of a sudden, is marked
+        offline and keeps its images. `wait` is how many seconds to wait for another process that writes. Raises
+        `SourceError` for a new folder that is missing, `ModelMismatchError`, `CollectionBusyError`, `StorageError`.
         """
         from mmsearch.events import Finished, Notice
 
         summary: Summary | None = None
         for event in self.add_events(
-            dirs, model=model, device=device, precision=precision, options=options, settings=settings
+            dirs, model=model, device=device, precision=precision, options=options, settings=settings, wait=wait
         ):
             if isinstance(event, Notice):
                 self._notice(event.text)
@@ -130,32 +133,31 @@ class Collection:
         precision: str = "auto",
         options: ScanOptions | None = None,
         settings: IndexSettings | None = None,
+        wait: float = 0.0,
         stop: threading.Event | None = None,
     ) -> Iterator[Event]:
         """`add` as a stream of events (see `mmsearch.events`); setting `stop` ends it early, losing nothing."""
+        from mmsearch import roots
         from mmsearch.events import Finished, Notice
         from mmsearch.ingest import Indexer, IndexSettings
         from mmsearch.store import lock
 
-        sources = [_existing_folder(path) for path in dirs] if dirs is not None else None
-        if sources is None and not self._exists():
-            raise CollectionNotFoundError(f"no collection at {self._path}", "name a folder: `mmsearch index DIR`")
+        sources = self._sources(dirs)
         notices: deque[Notice] = deque()
-        with lock.writer(self._path), Catalog(self._path, write=True) as catalog:
+        patience = lock.Patience(wait, stop, self._notice)
+        with lock.writer(self._path, "index", patience), Catalog(self._path, write=True) as catalog:
             self._check_model(catalog.encoder(), model)
-            new_roots, places = _plan(catalog, sources, options, notices)
-
+            planned = roots.plan(catalog, sources, options, lambda line: notices.append(Notice(line)))
             choice = _ModelChoice(catalog, model, notices)
 
             def load() -> Encoder:
-                return self._load_encoder(choice.spec(), device=device, precision=precision)
+                return self._load_encoder(choice.spec(), choice.stored, device=device, precision=precision)
 
             with catalog.transaction():
-                for root in new_roots:
-                    catalog.put_root(root.path, root.options)
+                planned.store(catalog)
             indexer = Indexer(
                 catalog,
-                places,
+                planned.places,
                 load,
                 choice.preprocess,
                 settings or IndexSettings(),
@@ -164,19 +166,27 @@ class Collection:
             )
             for event in indexer.run():
                 if isinstance(event, Finished) and sources:
-                    _check_found(catalog, sources, event.summary)
+                    roots.check_found(catalog, planned, event.summary)
+                if isinstance(event, Finished) and event.summary.encoded and not event.summary.interrupted:
+                    self._prepare_queries()
                 yield event
 
-    def forget(self, folder: AnyPath) -> int:
+    def forget(self, folder: AnyPath, *, wait: float = 0.0) -> int:
         """Drop all images at and below a folder from the collection (files are not touched); returns how many.
 
-        Raises `SourceError` where nothing of it is known.
+        `wait` is how many seconds to wait for another process that writes. Raises `SourceError` where nothing of the
+        folder is known, `CollectionBusyError`, `StorageError`.
         """
         from mmsearch.store import lock
 
-        path = _absolute(folder)
+        path = config.absolute(folder)
         self._require()
-        with lock.writer(self._path), Catalog(self._path, write=True) as catalog, catalog.transaction():
+        patience = lock.Patience(wait, None, self._notice)
+        with (
+            lock.writer(self._path, "forget", patience),
+            Catalog(self._path, write=True) as catalog,
+            catalog.transaction(),
+        ):
             known = path in {root.path for root in catalog.roots()} or any(True for _ in catalog.folders_at(path))
             if not known:
                 raise SourceError(f"{path} is not in the collection", "`mmsearch info` lists the indexed folders")
@@ -192,44 +202,101 @@ class Collection:
         *,
         text: str | None = None,
         image: AnyPath | bytes | None = None,
+        like: AnyPath | int | None = None,
         k: int = config.DEFAULT_TOP,
         below: AnyPath | None = None,
         min_score: float | None = None,
         include_self: bool = False,
+        exact: bool = False,
+        offline: bool = False,
     ) -> list[Hit]:
-        """The `k` best matches for a text or an image (a path, or an image file's bytes), best first.
+        """The `k` best matches for a text, an image (a path, or an image file's bytes) or an indexed image, best first.
 
+        `like` is the path or the id of an indexed image, which costs no model; `exact` compares with every image.
         `below` keeps results to one folder, `min_score` to a least cosine. Files with the same bytes as the query image
-        are left out unless `include_self`. Raises `UsageError`, `DecodeError`, `SourceError`,
-        `CollectionNotFoundError`, `CollectionEmptyError`, `ModelError`.
+        are left out unless `include_self`, those in folders that are offline unless `offline`. Raises `UsageError`,
+        `DecodeError`, `SourceError`, `CollectionNotFoundError`, `CollectionEmptyError`, `ModelError`.
         """
-        query = Query(text, image, k, _absolute(below) if below is not None else None, min_score, include_self)
-        return self._open_searcher().search(query)
+        options: dict[str, Any] = {"below": below, "min_score": min_score, "include_self": include_self}
+        options |= {"exact": exact, "offline": offline}
+        return self.search_many([self.query(text=text, image=image, like=like, top=k, **options)])[0]
 
-    # --- looking ---
+    def query(self, **options: Any) -> Query:
+        """A `Query` from options as the command line and batch lines name them; paths may be relative to here.
+
+        `in` is another name for `below`. Raises `UsageError`.
+        """
+        below = options.pop("in", None) or options.pop("below", None)
+        options.pop("below", None)
+        like = options.pop("like", None)
+        return Query(
+            **options,
+            like=like if like is None or isinstance(like, int) else config.absolute(like),
+            below=config.absolute(below) if below is not None else None,
+        )
+
+    def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
+        """The answers to several queries, in order: texts are encoded together, vectors searched together."""
+        return self._open_searcher().search_many(queries)
+
+    # --- looking and tuning ---
+
+    def measure(self) -> Measured:
+        """How well and how fast the vector files find this collection's own images (see `mmsearch.measure`)."""
+        from mmsearch.measure import measure
+
+        catalog = self._open_reader()
+        return measure(catalog, self._require_encoder(catalog), self._notice)
+
+    def optimize(self, kind: KindName | None = None, *, wait: float = 0.0) -> None:
+        """Build the vector file anew, of the `kind` that suits the size or of the one given. Queries go on meanwhile.
+
+        `wait` is how many seconds to wait for another process that writes. Raises `CollectionNotFoundError`,
+        `CollectionEmptyError`, `CollectionBusyError`, `StorageError`.
+        """
+        from mmsearch.refresh import refresh_vectors
+        from mmsearch.store import lock
+
+        self._require()
+        patience = lock.Patience(wait, None, self._notice)
+        with lock.writer(self._path, "optimize", patience), Catalog(self._path, write=True) as catalog:
+            refresh_vectors(catalog, self._require_encoder(catalog), force=True, kind=kind)
 
     def info(self) -> CollectionInfo:
         """What the collection holds. Raises `CollectionNotFoundError`."""
         catalog = self._open_reader()
         encoder = catalog.encoder()
-        vectors = catalog.vector_file(encoder.id) if encoder else None
+        vectors = catalog.vector_files(encoder.id) if encoder else []
         last = catalog.last_run()
         return CollectionInfo(
             path=str(self._path),
             roots=catalog.roots(),
             images=catalog.count_images(),
-            embeddings=catalog.count_embeddings(encoder.id) if encoder else 0,
+            embeddings=catalog.count_contents(),
             model=encoder.info.spec if encoder else None,
             dim=encoder.info.dim if encoder else None,
             fingerprint=encoder.info.fingerprint if encoder else None,
             catalog_bytes=sum(path.stat().st_size for path in self._path.glob(f"{CATALOG_NAME}*")),
-            vectors_bytes=_size(self._path / vectors.name) if vectors else 0,
-            vectors_kind=vectors.kind if vectors else None,
+            vectors_bytes=sum(_size(self._path / file.name) for file in vectors),
+            vectors_kind=vectors[0].kind if vectors else None,
             last_run={"started_at": last[0], **last[1]} if last else None,
             failures=catalog.failures(),
         )
 
     # --- inside ---
+
+    def _sources(self, dirs: Iterable[AnyPath] | None) -> list[str] | None:
+        """The folders to index, as absolute paths; None for all known ones.
+
+        A new collection knows of no disk that may be away: its folders are looked at before anything is made.
+        """
+        if dirs is not None:
+            from mmsearch.roots import existing_folder
+
+            return [config.absolute(path) if self._exists() else existing_folder(path) for path in dirs]
+        if not self._exists():
+            raise CollectionNotFoundError(f"no collection at {self._path}", "name a folder: `mmsearch index DIR`")
+        return None
 
     def _exists(self) -> bool:
         return (self._path / CATALOG_NAME).exists()
@@ -237,6 +304,14 @@ class Collection:
     def _require(self) -> None:
         if not self._exists():
             raise CollectionNotFoundError(f"no collection at {self._path}", "run `mmsearch index DIR` first")
+
+    def _require_encoder(self, catalog: Catalog) -> StoredEncoder:
+        encoder = catalog.encoder()
+        if encoder is None or not catalog.last_embedded(encoder.id):
+            raise CollectionEmptyError(
+                f"the collection at {self._path} has no images", "run `mmsearch index DIR` first"
+            )
+        return encoder
 
     def _open_reader(self) -> Catalog:
         if self._reader is None:
@@ -248,15 +323,34 @@ class Collection:
         if self._searcher is None:
             from mmsearch.search import Searcher
 
-            self._searcher = Searcher(self._open_reader(), self._load_encoder, self._notice)
+            self._searcher = Searcher(self._open_reader(), self._load_query_encoder, self._notice)
         return self._searcher
 
-    def _load_encoder(self, spec: str, *, device: str = "auto", precision: str = "auto") -> Encoder:
-        from mmsearch.encoders import load_encoder
+    def _load_encoder(self, spec: str, stored: EncoderInfo | None, *, device: str, precision: str) -> Encoder:
+        """The encoder of an index run: an export where that is as good, since it is open in no time; else all of it."""
+        from mmsearch.encoders import load_encoder, load_export
 
         if self._encoder is None or self._encoder[0] != spec:
-            self._encoder = (spec, load_encoder(spec, device=device, precision=precision, notice=self._notice))
+            encoder = load_export(stored, device=device, precision=precision) if stored else None
+            if encoder is None:
+                encoder = load_encoder(spec, device=device, precision=precision, notice=self._notice)
+            self._encoder = (spec, encoder)
         return self._encoder[1]
+
+    def _prepare_queries(self) -> None:
+        """Export the model while it is loaded, so that the first query does not have to."""
+        from mmsearch.encoders import ensure_export
+
+        if self._encoder is not None:
+            ensure_export(self._encoder[1], self._notice)
+
+    def _load_query_encoder(self, stored: EncoderInfo) -> Encoder:
+        """The encoder of an index run by this object, if there was one; else one that is quick to open."""
+        from mmsearch.encoders import load_query_encoder
+
+        if self._encoder is not None and self._encoder[0] == stored.spec:
+            return self._encoder[1]
+        return load_query_encoder(stored, notice=self._notice)
 
     def _check_model(self, stored: StoredEncoder | None, model: str | None) -> None:
         """A model that the user names must exist, and be the collection's."""
@@ -273,50 +367,12 @@ class Collection:
             )
 
 
-def _plan(
-    catalog: Catalog, sources: Sequence[str] | None, options: ScanOptions | None, notices: deque[Any]
-) -> tuple[list[Place], list[Place]]:
-    """Roots to add or change, and what to scan: the named folders, or all known roots that are there."""
-    from mmsearch.events import Notice
-    from mmsearch.scanner import Place
-
-    known = catalog.roots()
-    if sources is None:
-        for root in known:
-            if not os.path.isdir(root.path):
-                notices.append(Notice(f"{root.path} is not there; its {root.images} images are kept as they were"))
-        return [], [Place(root.path, root.path, root.options) for root in known if os.path.isdir(root.path)]
-    roots, places = [], []
-    for path in sources:
-        above = next((root for root in known if _is_at_or_below(path, root.path)), None)
-        root_path = above.path if above else path
-        place = Place(path, root_path, options or (above.options if above else ScanOptions()))
-        places.append(place)
-        if root_path == path:
-            roots.append(place)
-
-    def is_outermost(place: Place) -> bool:
-        return not any(place.path != other and _is_at_or_below(place.path, other) for other in sources)
-
-    return list(filter(is_outermost, roots)), list(filter(is_outermost, places))
-
-
-def _check_found(catalog: Catalog, sources: Sequence[str], summary: Summary) -> None:
-    """A folder without a single image is most likely the wrong folder; it does not become a root."""
-    empty = [path for path in sources if not catalog.count_images(path)]
-    if len(empty) < len(sources) or summary.skipped or summary.known_failures or summary.interrupted:
-        return
-    with catalog.transaction():
-        for path in empty:
-            catalog.remove_roots(path)
-    raise SourceError(f"no images found in {', '.join(empty)}", "check the folder; --hidden looks into hidden ones")
-
-
 class _ModelChoice:
     """The model of an index run: the collection's, or the one named, or the default. Asked from two threads."""
 
     def __init__(self, catalog: Catalog, model: str | None, notices: deque[Any]) -> None:
         stored = catalog.encoder()
+        self.stored = stored.info if stored else None
         named = model if model != "auto" else None
         self._spec = stored.info.spec if stored else named
         self._notices = notices
@@ -337,28 +393,6 @@ class _ModelChoice:
         from mmsearch.encoders import expected_preprocess
 
         return expected_preprocess(self.spec())
-
-
-def _existing_folder(path: AnyPath) -> str:
-    folder = _absolute(path)
-    if not os.path.exists(folder):
-        raise SourceError(f"no such folder: {folder}", "check the spelling")
-    if not os.path.isdir(folder):
-        raise SourceError(f"{folder} is a file, not a folder", "name the folder that holds it")
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise SourceError(f"no permission to read {folder}", "check its permissions")
-    return folder
-
-
-def _absolute(path: AnyPath) -> str:
-    text = os.path.abspath(os.path.expanduser(os.fspath(path)))
-    if "\0" in text:
-        raise UsageError("a path contains a NUL character", "check the path")
-    return text
-
-
-def _is_at_or_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _size(path: Path) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mmsearch.errors import UsageError
+
 DEFAULT_COLLECTION = "default"
 DEFAULT_TOP = 10
 
@@ -45,6 +47,24 @@ def collection_path(name_or_path: str | None = None) -> Path:
     if chosen.startswith((".", "~")) or any(mark in chosen for mark in separators):
         return Path(chosen).expanduser().absolute()
     return data_dir() / chosen
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """A path as an absolute one, `~` resolved; symbolic links stay. Raises `UsageError` for a NUL character."""
+    text = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    if "\0" in text:
+        raise UsageError("a path contains a NUL character", "check the path")
+    return text
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder and what is missing above it, for the user only. One that is there keeps its mode."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for made in reversed(missing):
+        made.mkdir(mode=0o700, exist_ok=True)
 
 
 def hub_offline() -> bool:

@@ -13,13 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from mmsearch import jxl_header
 from mmsearch.errors import DecodeError, ImageTooLargeError, NotAnImageError
 from mmsearch.types import ImageFacts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Pillow reads these itself. Left out are formats that run another program (EPS, WMF), that Pillow only identifies
 # (BUFR, GRIB, HDF5, MPEG), and that have no signature to tell them by (PCD, SPIDER, MCIDAS, IPTC, XVTHUMB).
@@ -55,6 +59,13 @@ _TURNS = {
 _QUARTER_TURNS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 Result = TypeVar("Result")
+
+# Pixels that are converted at a time. Samples of 16 bits and transparent images pass through copies of up to 28 bytes a
+# pixel; in bands, only the source and the result are ever there as a whole.
+_BAND_PIXELS = 1 << 20
+
+# Characters of a decoder's own words that are passed on: a line on a terminal. Some repeat what a file says.
+_LONGEST_REASON = 160
 
 _EXIF_DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
@@ -116,28 +127,60 @@ def decode(file: IO[bytes], *, max_pixels: int, target: int | None = None) -> tu
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow mode as 8-bit RGB; transparent parts over white."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
     if image.mode.startswith("I") or image.mode == "F":
-        return _scaled_to_8_bits(image).convert("RGB")
+        return _in_bands(image, _to_8_bits(image))
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(paper, layer).convert("RGB")
-    return image.convert("RGB")
+        return _in_bands(image, _over_white)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
+def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """What `convert` makes of the image in RGB, with a few rows at a time."""
+    if image.width * image.height <= _BAND_PIXELS:
+        return convert(image)
+    whole = Image.new("RGB", image.size)
+    for top, band in _bands(image):
+        whole.paste(convert(band), (0, top))
+    return whole
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The image in pieces of its whole width, each with its top row."""
+    rows = max(1, _BAND_PIXELS // max(1, image.width))
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(image.height, top + rows)))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    layer = image.convert("RGBA")
+    paper = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(paper, layer).convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     """Integers of up to 16 bits keep their scale (65535 is white); anything else is stretched from its own range."""
     import numpy as np
 
-    values = np.nan_to_num(np.asarray(image, np.float64))
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    if image.mode == "F" or low < 0 or high > 65535:
-        values = (values - low) / max(high - low, 1e-12) * 255
-    elif high > 255 or image.mode.startswith("I;16"):
-        values = values / 257
-    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    low, high = 0.0, 0.0
+    ranges = [(levels.min(), levels.max()) for _, band in _bands(image) if (levels := _levels(band)).size]
+    if ranges:
+        low, high = float(min(least for least, _ in ranges)), float(max(most for _, most in ranges))
+
+    def convert(band: Image.Image) -> Image.Image:
+        values = _levels(band)
+        if image.mode == "F" or low < 0 or high > 65535:
+            values = (values - low) / max(high - low, 1e-12) * 255
+        elif high > 255 or image.mode.startswith("I;16"):
+            values = values / 257
+        return Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+
+    return convert
+
+
+def _levels(image: Image.Image) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.nan_to_num(np.asarray(image, np.float64))
 
 
 def _open(file: IO[bytes], max_pixels: int) -> ImageFile.ImageFile:
@@ -152,9 +195,15 @@ def _open(file: IO[bytes], max_pixels: int) -> ImageFile.ImageFile:
     elif jxl_header.is_jxl(prefix):
         formats = ("JXL",)
         _register_jxl()
-        _check_size(jxl_header.read_size(file) or (0, 0), max_pixels)
+        size = jxl_header.read_size(file)
+        if size is None:  # without a size there is no limit, and its decoder would find none either
+            raise DecodeError("damaged image (its header cannot be read)")
+        _check_size(size, max_pixels)
+    elif common := _common_format(prefix):
+        formats = (common,)
+        Image.preinit()
     else:
-        Image.init()
+        _register_pillow()
     try:
         image = Image.open(file, formats=[name for name in formats if name in Image.OPEN])
     except UnidentifiedImageError as error:
@@ -163,6 +212,13 @@ def _open(file: IO[bytes], max_pixels: int) -> ImageFile.ImageFile:
         raise NotAnImageError("not in a known image format") from error
     _check_size(image.size, max_pixels)
     return image
+
+
+def _common_format(prefix: bytes) -> str | None:
+    """The formats of most photos are known at once: Pillow need not import its other plug-ins, which takes 0.05 s."""
+    if prefix.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    return "PNG" if prefix.startswith(b"\x89PNG\r\n\x1a\n") else None
 
 
 def _is_heif(prefix: bytes) -> bool:
@@ -179,18 +235,31 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageTooLargeError(f"{width} x {height} pixels is over the limit of {max_pixels:,}")
 
 
+# Decoders use the thread that calls them: a worker runs on each core already, and threads for each core in each worker
+# would take memory for nothing. (HEIC's library starts one of its own all the same.)
+
+
+@cache
+def _register_pillow() -> None:
+    from PIL import AvifImagePlugin
+
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    Image.init()
+
+
 @cache
 def _register_heif() -> None:
     import pillow_heif
 
-    pillow_heif.register_heif_opener()
+    pillow_heif.register_heif_opener(decode_threads=1)
     Image.init()
 
 
 @cache
 def _register_jxl() -> None:
-    import pillow_jxl  # noqa: F401  (registers itself)
+    from pillow_jxl import JpegXLImagePlugin  # registers itself
 
+    JpegXLImagePlugin.DECODE_THREADS = 0  # none beside the one that calls
     Image.init()
 
 
@@ -222,10 +291,20 @@ def _translated() -> Iterator[None]:
     except MemoryError as error:
         raise ImageTooLargeError("not enough memory to decode it") from error
     except Exception as error:  # decoders raise anything from struct.error to ZeroDivisionError on damaged bytes
-        reason = str(error) or type(error).__name__
+        reason = _one_line(str(error)) or type(error).__name__
         if reason.startswith("Generic Error."):  # all that the JPEG XL plug-in says, before advice for its developers
             reason = "its decoder gave up"
         raise DecodeError(f"damaged image ({reason})") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # how a plug-in in Rust fails; it is no Exception
+            raise
+        raise DecodeError("damaged image (its decoder gave up)") from error
+
+
+def _one_line(text: str) -> str:
+    """A decoder's words without line ends, control characters and undue length."""
+    line = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
+    return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 1] + "…"
 
 
 def _turn(image: Image.Image, exif: Image.Exif) -> Image.Transpose | None:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 # Seconds for one file, reading included. A 100-megapixel PNG takes about 5 s on one slow core.
 DEFAULT_TIME_LIMIT = 60.0
+
+# Room, in bytes, for the line of JSON before an image: it takes some 200.
+_LINE_BYTES = 4096
 
 # Signals that a process gets for what it does itself.
 _CRASHES = frozenset(
@@ -74,6 +77,7 @@ class DecodePool:
         self._size = how.size
         self._known = known
         self._time_limit = time_limit
+        self._watchdog = _Watchdog(time_limit)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -93,6 +97,7 @@ class DecodePool:
             for worker in self._workers:
                 worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._watchdog.close()
         for worker in self._workers:
             worker.end()
         self._workers.clear()
@@ -103,16 +108,13 @@ class DecodePool:
 
     def _decode(self, record: FileRecord) -> Decoded:
         worker = self._worker()
-        watchdog = threading.Timer(self._time_limit, worker.kill_as_too_slow)
-        watchdog.start()
         try:
-            return self._converse(worker, record)
+            with self._watchdog.watching(worker):
+                return self._converse(worker, record)
         except (OSError, ValueError, EOFError):
             reason = worker.last_words(self._time_limit)
             self._drop(worker)
             return Decoded(record, reason=reason, retry=not worker.died_of_the_file)
-        finally:
-            watchdog.cancel()
 
     def _converse(self, worker: _Worker, record: FileRecord) -> Decoded:
         answer = worker.ask({"path": record.path})
@@ -131,11 +133,11 @@ class DecodePool:
 
     def _worker(self) -> _Worker:
         worker: _Worker | None = getattr(self._local, "worker", None)
-        if worker is not None and not worker.is_alive:  # ended between two files: neither is to blame
+        if worker is not None and not worker.is_usable:  # ended between two files: neither is to blame
             self._drop(worker)
             worker = None
         if worker is None:
-            worker = self._local.worker = _Worker(self._settings)
+            worker = self._local.worker = _Worker(self._settings, answer_bytes=self._size * self._size * 3)
             with self._lock:
                 self._workers.add(worker)
                 if self._closed:
@@ -149,14 +151,58 @@ class DecodePool:
             self._workers.discard(worker)
 
 
+def _widen(pipe: IO[bytes], size: int) -> None:
+    """Let a pipe hold an answer whole, so that the worker need not take turns with its reader; only Linux can."""
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size + _LINE_BYTES)
+
+
 def _refused(record: FileRecord, answer: dict[str, Any]) -> Decoded:
     return Decoded(record, reason=answer["reason"], ignored=answer["ignored"], retry=answer["retry"])
+
+
+class _Watchdog:
+    """Ends workers that are busy with one file for too long: one thread for all of them, a timer each would cost more
+    than reading a small file."""
+
+    def __init__(self, time_limit: float) -> None:
+        self._time_limit = time_limit
+        self._deadlines: dict[_Worker, float] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread.start()
+
+    @contextlib.contextmanager
+    def watching(self, worker: _Worker) -> Iterator[None]:
+        """The worker has the time limit for what is done inside, give or take a twentieth."""
+        with self._lock:
+            self._deadlines[worker] = time.monotonic() + self._time_limit
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._deadlines[worker]
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._time_limit / 20):
+            with self._lock:
+                for worker, deadline in self._deadlines.items():
+                    if time.monotonic() > deadline:
+                        worker.kill_as_too_slow()
 
 
 class _Worker:
     """The pool's end of one worker process."""
 
-    def __init__(self, settings: str) -> None:
+    def __init__(self, settings: str, *, answer_bytes: int) -> None:
+        """`answer_bytes` is the size of an image in its answers."""
         code = f"import sys; sys.path[:] = {sys.path!r}; from mmsearch.decode_pool import work; work()"
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
@@ -166,13 +212,14 @@ class _Worker:
             bufsize=-1,
             start_new_session=True,  # Ctrl-C is for the main process, which finishes its batch first
         )
+        _widen(self._stdout, answer_bytes)
         self._too_slow = False
         with contextlib.suppress(OSError):  # it has ended already, as the first question will show
             self._write(settings)
 
     @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
+    def is_usable(self) -> bool:
+        return not self._too_slow and self._process.poll() is None
 
     @property
     def died_of_the_file(self) -> bool:
@@ -271,7 +318,7 @@ def _serve(path: str, how: Preprocess, max_pixels: int, requests: IO[bytes], ans
                 return
             started = time.perf_counter()
             image, facts = decode.decode(file, max_pixels=max_pixels, target=how.resize)
-            pixels = preprocess.prepare(image, how)
+            pixels = preprocess.prepare_image(image, how).tobytes()
             after = os.fstat(file.fileno())
             spent += time.perf_counter() - started
     except DecodeError as error:
@@ -283,8 +330,9 @@ def _serve(path: str, how: Preprocess, max_pixels: int, requests: IO[bytes], ans
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         _answer(answers, _refusal("it changed while it was read", retry=True))
         return
-    _answer(answers, {"facts": asdict(facts), "seconds": spent})
-    answers.write(pixels.tobytes())
+    line = json.dumps({"facts": asdict(facts), "seconds": spent}).encode()
+    answers.write(line + b"\n" + pixels)
+    answers.flush()
 
 
 def content_hash(file: IO[bytes]) -> bytes:

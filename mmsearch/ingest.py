@@ -25,7 +25,8 @@ from mmsearch.errors import ModelMismatchError
 from mmsearch.events import Breakdown, Event, Finished, Notice, Progress, Skipped, Summary
 from mmsearch.refresh import refresh_vectors
 from mmsearch.scanner import Place, Scanner
-from mmsearch.store.catalog import Catalog, StoredEncoder, now
+from mmsearch.store.catalog import Catalog, StoredEncoder
+from mmsearch.store.database import now
 from mmsearch.types import Encoder, Preprocess
 from mmsearch.work_list import Work
 
@@ -161,7 +162,7 @@ class Indexer:
         return _BATCHES_AHEAD * self._batch_size
 
     def _wait_for_preprocess(self) -> Iterator[Event]:
-        """A collection knows how its images are prepared, and most models' settings say so; else the model is loaded."""
+        """A collection knows how its images are prepared, and most models' settings say so; else it is loaded."""
         if self._stored:
             self._preprocess = self._stored.info.preprocess
             return

@@ -30,7 +30,7 @@ def read_size(file: IO[bytes]) -> tuple[int, int] | None:
         head = _codestream_head(file)
     finally:
         file.seek(0)
-    if not head.startswith(CODESTREAM) or len(head) < 12:
+    if not head.startswith(CODESTREAM) or len(head) == len(CODESTREAM):
         return None
     bits = _Bits(head[len(CODESTREAM) :])
     small = bool(bits.take(1))

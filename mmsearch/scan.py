@@ -55,6 +55,20 @@ def compare(
     )
 
 
+def absence(path: str, *, may_be_empty: bool) -> str | None:
+    """Why a folder seems not to be there at all, in words, or None where it is.
+
+    A folder without any entry counts as absent unless it `may_be_empty`: so looks the mount point of an unmounted disk.
+    """
+    try:
+        with os.scandir(path) as entries:
+            return None if may_be_empty or any(True for _ in entries) else "is empty"
+    except PermissionError:  # it is there; the scan will say what is wrong with it
+        return None
+    except OSError:
+        return "is not there"
+
+
 def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSError], None]) -> Iterator[Folder]:
     """Yield `start` and every directory below it with its candidate files, parents first, in byte order.
 

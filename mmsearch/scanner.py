@@ -19,11 +19,15 @@ from mmsearch.work_list import Work, WorkList
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder to scan: `path` is `root` or lies below it; patterns of `options` are relative to `root`. Absolute."""
+    """A folder to scan: `path` is `root` or lies below it; patterns of `options` are relative to `root`. Absolute.
+
+    What is known at and below the folders in `kept` stays as it is, whatever is there now.
+    """
 
     path: str
     root: str
     options: ScanOptions
+    kept: tuple[str, ...] = ()
 
 
 class Scanner:
@@ -81,6 +85,10 @@ class Scanner:
             if self._stop.is_set():
                 return
             number = catalog.folder_id(folder.path)
+            if any(_is_within(folder.path, kept) for kept in place.kept):
+                continue
+            if number is not None and not (folder.files or folder.unreadable):
+                continue  # nothing of it is left; that is dealt with below
             if number is None:
                 changes = scan.compare(folder.files, {})
             else:
@@ -88,9 +96,22 @@ class Scanner:
                 known, failed = catalog.known_files(number), catalog.failed_files(number)
                 changes = scan.compare(folder.files, known, failed=failed, unreadable=folder.unreadable)
             self._list(folder, changes)
+        self._list_gone(catalog, place, seen, unreadable)
+
+    def _list_gone(self, catalog: Catalog, place: Place, seen: set[int], unreadable: list[str]) -> None:
+        """List what is known of folders in which nothing was found, unless their disk has gone during the scan."""
+        is_there = False
         for number, path in catalog.folders_at(place.path):
-            if number not in seen and not any(_is_within(path, failed) for failed in unreadable):
-                self._list(scan.Folder(path, {}), scan.compare({}, catalog.known_files(number)))
+            untouched = any(_is_within(path, other) for other in (*unreadable, *place.kept))
+            known = {} if number in seen or untouched else catalog.known_files(number)
+            if not known:
+                continue
+            why = None if is_there else scan.absence(place.root, may_be_empty=False)
+            if why:
+                self.skipped.append(Skipped(place.root, f"{why} any more; its images are kept"))
+                return
+            is_there = True
+            self._list(scan.Folder(path, {}), scan.compare({}, known))
 
     def _list(self, folder: scan.Folder, changes: scan.FolderChanges) -> None:
         self.unchanged += changes.unchanged

@@ -140,11 +140,15 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result. `score` is the exact cosine of the query's and the image's embeddings."""
+    """One search result. `score` is the exact cosine of the query's and the image's embeddings.
+
+    `offline` says that the image lies in a folder that was not there when it was last looked for.
+    """
 
     rank: int
     score: float
     image: ImageRecord
+    offline: bool = False
 
     @property
     def path(self) -> str:
@@ -163,9 +167,13 @@ class ScanOptions:
 
 @dataclass(frozen=True, slots=True)
 class RootRecord:
-    """A folder that the user asked to index, with the options of its last scan."""
+    """A folder that the user asked to index, with the options of its last scan.
+
+    `offline_since` (UTC, ISO 8601) is when a run first found that it is not there, None while it is.
+    """
 
     id: int
     path: str
     options: ScanOptions = field(default_factory=ScanOptions)
     images: int = 0
+    offline_since: str | None = None

@@ -7,11 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
-from mmsearch import Collection
+if TYPE_CHECKING:
+    from mmsearch import Collection
 
 pytest_plugins = ["encoder_fixtures"]
 
@@ -76,6 +78,8 @@ def photos(tmp_path: Path, sample_data: Path) -> Path:
 @pytest.fixture(scope="session")
 def indexed(tmp_path_factory: pytest.TempPathFactory, sample_data: Path) -> Path:
     """The folder of a collection of all sample photos, built with the starter model. Shared: search it only."""
+    from mmsearch import Collection
+
     folder = tmp_path_factory.mktemp("collections") / "samples"
     with Collection.open(folder) as collection:
         summary = collection.add([sample_data], model="starter")
@@ -86,5 +90,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory, sample_data: Path) -> Path
 @pytest.fixture
 def collection(indexed: Path) -> Iterator[Collection]:
     """`indexed`, opened."""
+    from mmsearch import Collection
+
     with Collection.open(indexed) as opened:
         yield opened

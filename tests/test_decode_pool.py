@@ -340,12 +340,14 @@ print(bool(pool.submit(FileRecord({photo.path!r}, 0, 0)).result().facts), flush=
 time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"True\n"
-        workers = [pid for pid in pids(shim, 2) if pid != parent.pid]
-        assert len(workers) == 1
-        assert is_running(workers[0])
-        parent.kill()
+        try:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"True\n"
+            workers = [pid for pid in pids(shim, 2) if pid != parent.pid]
+            assert len(workers) == 1
+            assert is_running(workers[0])
+        finally:
+            parent.kill()
     wait_until_gone(workers[0])
 
 

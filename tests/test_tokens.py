@@ -36,6 +36,14 @@ def test_clips_tokenizer_equals_open_clips(length: int) -> None:
     np.testing.assert_array_equal(ours(TEXTS), THEIRS(TEXTS, context_length=length).numpy())
 
 
+@settings(max_examples=50)
+@given(st.lists(st.text(st.characters(max_codepoint=0x24FF, exclude_categories=["Cn", "Cs", "Co"]), max_size=60)))
+def test_the_first_texts_are_no_different(texts: list[str]) -> None:
+    """They are encoded with a part of the vocabulary."""
+    ours = tokens.open_tokenizer({"context_length": 24}, None)
+    np.testing.assert_array_equal(ours([*texts, *TEXTS]), OURS([*texts, *TEXTS]))
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(st.characters(max_codepoint=0x24FF, exclude_categories=["Cn", "Cs", "Co"]), max_size=60))
 def test_clips_tokenizer_equals_open_clips_on_any_text(text: str) -> None:
@@ -48,7 +56,9 @@ def test_cleaning_equals_open_clips(clean: str) -> None:
     from open_clip.tokenizer import get_clean_fn
 
     ours = tokens.open_tokenizer({"tokenizer_kwargs": {"clean": clean}}, None).clean
-    assert [ours(text) for text in TEXTS] == [get_clean_fn(clean)(text) for text in TEXTS]
+    printable = "".join(map(chr, range(32, 127)))
+    for text in (*TEXTS, printable, *printable, f" {printable.replace('&', '')} "):
+        assert ours(text) == get_clean_fn(clean)(text)
 
 
 def test_a_models_own_tokenizer(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def make(name: str, folder: Path, seed: int = 0) -> TinyModel:
     folder.mkdir(parents=True, exist_ok=True)
     register(folder / "architectures")
     torch.manual_seed(seed)
-    with openclip._quiet():
+    with openclip.quiet():
         weights = open_clip.create_model(name).state_dict()
     tiny = TinyModel(name, folder / f"{name}.pt", folder / f"{name}.safetensors", folder / "directory")
     torch.save(weights, tiny.checkpoint)

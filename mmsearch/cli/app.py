@@ -9,6 +9,7 @@ from mmsearch.cli.forget import forget
 from mmsearch.cli.index import index
 from mmsearch.cli.info import info
 from mmsearch.cli.models import models
+from mmsearch.cli.optimize import optimize
 from mmsearch.cli.query import query
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (index, query, info, forget, models):
+for command in (index, query, info, forget, optimize, models):
     app.command()(command)
 
 

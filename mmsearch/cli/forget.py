@@ -7,19 +7,20 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import CollectionOption
+from mmsearch.cli.options import CollectionOption, WaitOption
 
 
 def forget(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", readable=False, help="A folder that was indexed, or one below it.")
     ],
+    wait: WaitOption = 0.0,
     collection: CollectionOption = None,
 ) -> None:
     """Drop a folder's images from the collection. The files themselves are not touched."""
-    from mmsearch.cli.render import number
+    from mmsearch.cli.render import number, say
     from mmsearch.collection import Collection
 
-    with Collection.open(collection) as photos:
-        removed = photos.forget(folder)
+    with Collection.open(collection, notice=say) as photos:
+        removed = photos.forget(folder, wait=wait)
     typer.echo(f"forgot {number(removed, 'image')}", err=True)

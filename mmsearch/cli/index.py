@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch import config
-from mmsearch.cli.options import CollectionOption, DeviceOption, JsonOption, PrecisionOption
+from mmsearch.cli.options import CollectionOption, DeviceOption, JsonOption, PrecisionOption, WaitOption
 
 if TYPE_CHECKING:
     from mmsearch.events import Summary
@@ -53,6 +53,7 @@ def index(
     max_pixels: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images of more pixels (width x height) are skipped unread.")
     ] = config.DEFAULT_MAX_PIXELS,
+    wait: WaitOption = 0.0,
     collection: CollectionOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -65,7 +66,7 @@ def index(
 
     settings = IndexSettings(batch_size=batch_size, workers=workers, max_pixels=max_pixels)
     options = _options(include, exclude, hidden, follow_symlinks)
-    summary = _run(dirs or None, model, device, precision, options, settings, collection)
+    summary = _run(dirs or None, model, device, precision, options, settings, wait, collection)
     if json_output:
         from mmsearch.cli.render import dumps
 
@@ -112,6 +113,7 @@ def _run(
     precision: str,
     options: ScanOptions | None,
     settings: IndexSettings,
+    wait: float,
     collection: str | None,
 ) -> Summary:
     import signal
@@ -119,6 +121,7 @@ def _run(
 
     from mmsearch.cli.progress import ProgressBar
     from mmsearch.collection import Collection
+    from mmsearch.errors import CollectionBusyError
     from mmsearch.events import Finished
 
     stop = threading.Event()
@@ -131,17 +134,24 @@ def _run(
     signal.signal(signal.SIGINT, interrupt)
     summary: Summary | None = None
     with ProgressBar() as bar, Collection.open(collection, notice=bar.say) as photos:
-        for event in photos.add_events(
+        events = photos.add_events(
             dirs,
             model=model,
             device=device,
             precision=precision,
             options=options,
             settings=settings,
+            wait=wait,
             stop=stop,
-        ):
-            bar.show(event)
-            if isinstance(event, Finished):
-                summary = event.summary
+        )
+        try:
+            for event in events:
+                bar.show(event)
+                if isinstance(event, Finished):
+                    summary = event.summary
+        except CollectionBusyError:
+            if stop.is_set():  # while it waited for its turn
+                raise KeyboardInterrupt from None
+            raise
     assert summary is not None
     return summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,31 +16,47 @@ if TYPE_CHECKING:
 _SHOWN_FAILURES = 20
 
 
-def info(collection: CollectionOption = None, json_output: JsonOption = False) -> None:
+def info(
+    recall: Annotated[
+        bool,
+        typer.Option("--recall", help="Also measure how much of the exact answer searches find."),
+    ] = False,
+    collection: CollectionOption = None,
+    json_output: JsonOption = False,
+) -> None:
     """Show what a collection holds: folders, counts, model, sizes on disk, the last run, unreadable files."""
     from mmsearch.collection import Collection
 
     with Collection.open(collection) as photos:
         facts = photos.info()
+        measured = photos.measure() if recall else None
     if json_output:
         from mmsearch.cli.render import dumps
 
         fields = asdict(facts)
         fields["failures"] = [{"path": path, "reason": reason} for path, reason in facts.failures]
+        if measured:
+            fields["recall"] = measured.to_json()
         typer.echo(dumps(_without_surrogates(fields), indent=2))
         return
     for line in _describe(facts):
         typer.echo(line)
+    if measured:
+        from mmsearch.cli.optimize import describe
+
+        typer.echo(f"search      {describe(measured)}: {measured.advice}")
 
 
 def _describe(facts: CollectionInfo) -> list[str]:
     from mmsearch.cli.render import columns, number, printable, size
 
     rows = [("collection", printable(facts.path))]
-    rows += [("folder", f"{printable(root.path)} ({number(root.images, 'image')})") for root in facts.roots]
+    for root in facts.roots:
+        state = f", offline since {root.offline_since}" if root.offline_since else ""
+        rows.append(("folder", f"{printable(root.path)} ({number(root.images, 'image')}{state})"))
     rows += [
         ("images", f"{facts.images:,} files, {facts.embeddings:,} different"),
-        ("model", f"{facts.model} ({facts.dim} dimensions)" if facts.model else "none yet"),
+        ("model", f"{printable(facts.model)} ({facts.dim} dimensions)" if facts.model else "none yet"),
         ("on disk", f"catalog {size(facts.catalog_bytes)}, vectors {size(facts.vectors_bytes)} ({facts.vectors_kind})"),
     ]
     run = facts.last_run

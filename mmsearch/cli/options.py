@@ -24,6 +24,16 @@ PrecisionOption = Annotated[
         help="What the model calculates in: fp32, bf16 or fp16; auto: the fastest that keeps the ranking.",
     ),
 ]
+WaitOption = Annotated[
+    float,
+    typer.Option(
+        "--wait",
+        min=0.0,
+        metavar="SECONDS",
+        help="How long to wait for another mmsearch that writes to the collection; `inf`: until it has ended.",
+        show_default="not at all",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DeviceOption = Annotated[
     str,

@@ -7,7 +7,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from mmsearch.cli.render import printable, shortened
+from mmsearch.cli.render import printable, say, shortened
 from mmsearch.events import Event, Notice, Progress, Skipped
 
 
@@ -37,14 +37,14 @@ class ProgressBar:
         if isinstance(event, Progress):
             self._advance(event)
         elif isinstance(event, Skipped):
-            self.say(f"skipped {printable(event.path)}: {printable(event.reason)}")
+            self.say(f"skipped {event.path}: {event.reason}")
         elif isinstance(event, Notice):
-            self.say(printable(event.text))
+            self.say(event.text)
 
     def say(self, line: str) -> None:
         """A line of its own, above the bar."""
         with tqdm.external_write_mode(file=sys.stderr):
-            print(f"mmsearch: {line}", file=sys.stderr)
+            say(line)
 
     def _advance(self, event: Progress) -> None:
         if self._bar.total != event.total:

@@ -23,6 +23,14 @@ def query(
     image: Annotated[
         str | None, typer.Option(metavar="PATH", help="Look for images like this one; - reads it from standard input.")
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="PATH_OR_ID", help="Look for images like an indexed one; loads no model."),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Answer a query a line (text, or a JSON object), as JSON lines; - is stdin."),
+    ] = None,
     top: Annotated[int, typer.Option("--top", "-k", metavar="N", help="How many results.")] = config.DEFAULT_TOP,
     below: Annotated[
         Path | None, typer.Option("--in", metavar="DIR", readable=False, help="Only results in this folder.")
@@ -31,6 +39,8 @@ def query(
         float | None, typer.Option(metavar="COSINE", help="Only results with at least this cosine.")
     ] = None,
     include_self: Annotated[bool, typer.Option("--include-self", help="Also show the query image itself.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every image, however many there are.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Also show images in folders that are offline.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print a JSON object a line.")] = False,
     paths: Annotated[bool, typer.Option("--paths", help="Print only paths, one a line.")] = False,
@@ -42,17 +52,20 @@ def query(
 
     if sum((json_output, jsonl, paths, print0)) > 1:
         raise UsageError("--json, --jsonl, --paths and -0 exclude each other", "give one of them")
+    options = {"top": top, "below": below, "min_score": min_score, "include_self": include_self, "exact": exact}
+    options["offline"] = offline
     with Collection.open(collection, notice=_say) as photos:
-        hits = photos.search(
-            text=text,
-            image=sys.stdin.buffer.read() if image == "-" else image,
-            k=top,
-            below=below,
-            min_score=min_score,
-            include_self=include_self,
-        )
+        if batch is not None:
+            if text is not None or image is not None or like is not None:
+                raise UsageError("--batch reads its queries from a file", "leave out TEXT, --image and --like")
+            from mmsearch.cli.batch import run
+
+            raise typer.Exit(run(photos, batch, options))
+        picture = sys.stdin.buffer.read() if image == "-" else image
+        chosen = int(like) if like is not None and like.isdigit() and not Path(like).exists() else like
+        hits = photos.search_many([photos.query(text=text, image=picture, like=chosen, **options)])[0]
     if json_output:
-        _print_json(hits, text, image)
+        _print_json(hits, {"text": text, "image": image, "like": like})
     elif jsonl:
         _print_lines(hits)
     elif paths or print0:
@@ -61,10 +74,9 @@ def query(
         _print_table(hits)
 
 
-def _print_json(hits: Sequence[Hit], text: str | None, image: str | None) -> None:
+def _print_json(hits: Sequence[Hit], asked: dict[str, str | None]) -> None:
     from mmsearch.cli.render import dumps, hit_to_json
 
-    asked = {"text": text, "image": image}
     typer.echo(dumps({"query": asked, "count": len(hits), "results": [hit_to_json(hit) for hit in hits]}, indent=2))
 
 
@@ -76,6 +88,12 @@ def _print_lines(hits: Sequence[Hit]) -> None:
 
 
 def _print_paths(hits: Sequence[Hit], end: bytes) -> None:
+    if end == b"\n" and sys.stdout.isatty():
+        from mmsearch.cli.render import printable
+
+        for hit in hits:
+            typer.echo(printable(hit.path))
+        return
     for hit in hits:
         sys.stdout.buffer.write(os.fsencode(hit.path) + end)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,12 +13,21 @@ from typing import Any
 
 from mmsearch.types import Hit
 
+# Control characters beyond ASCII's, which JSON does not escape, and those that turn the direction of writing.
+_ACTED_ON = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
 _ELLIPSIS = "…"
+_OFFLINE = "  (offline)"
 
 
 def printable(text: str) -> str:
     """A text that is safe on a terminal: control characters and undecodable bytes are shown, not sent."""
     return "".join(mark if mark.isprintable() else _escaped(mark) for mark in text)
+
+
+def say(line: str) -> None:
+    """A line for the user on stderr."""
+    print(f"mmsearch: {printable(line)}", file=sys.stderr)
 
 
 def _escaped(mark: str) -> str:
@@ -55,12 +65,14 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
         "taken_at": facts.taken_at,
         "camera": facts.camera,
         "hash": hit.image.content_hash,
+        "offline": hit.offline,
     }
 
 
 def dumps(fields: Any, *, indent: int | None = None) -> str:
-    """JSON text in UTF-8's own characters."""
-    return json.dumps(fields, ensure_ascii=False, indent=indent)
+    """JSON text in UTF-8's own characters, but for those that a terminal would act on."""
+    text = json.dumps(fields, ensure_ascii=False, indent=indent)
+    return _ACTED_ON.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
 
 
 def table(hits: Sequence[Hit], *, colour: bool, width: int | None = None) -> list[str]:
@@ -74,7 +86,7 @@ def table(hits: Sequence[Hit], *, colour: bool, width: int | None = None) -> lis
             folder, name = os.path.split(path)
             rank, score = f"\x1b[2m{rank}\x1b[0m", f"\x1b[36m{score}\x1b[0m"
             path = f"\x1b[2m{os.path.join(folder, '')}\x1b[0m{name}" if folder else name
-        lines.append(f"{rank}  {score:>6}  {path}")
+        lines.append(f"{rank}  {score:>6}  {path}{_OFFLINE if hit.offline else ''}")
     return lines
 
 

@@ -13,9 +13,18 @@ from mmsearch.encoders import models
 from mmsearch.encoders.models import ModelSource
 
 if TYPE_CHECKING:
-    from mmsearch.types import Encoder, Preprocess
+    from mmsearch.types import Encoder, EncoderInfo, Preprocess
 
-__all__ = ["ModelSource", "choose_default", "expected_preprocess", "load_encoder", "resolve"]
+__all__ = [
+    "ModelSource",
+    "choose_default",
+    "ensure_export",
+    "expected_preprocess",
+    "load_encoder",
+    "load_export",
+    "load_query_encoder",
+    "resolve",
+]
 
 
 def _say_nothing(line: str) -> None:
@@ -60,6 +69,44 @@ def load_encoder(
     from mmsearch.encoders.parallel import ParallelEncoder
 
     return ParallelEncoder(encoders)
+
+
+def load_query_encoder(
+    stored: EncoderInfo, *, notice: Callable[[str], None] = _say_nothing, progress: bool = True
+) -> Encoder:
+    """The encoder for queries among embeddings by `stored`: one that is open in a fraction of a second.
+
+    That is the built-in model, or the export of another one. Where there is none yet, the model is loaded with torch
+    and exported; one that cannot be exported runs on torch. `notice` is given a line before what takes long, and one
+    where the export fails, which is not tried again with the same versions of all that takes part. Raises as
+    `load_encoder` does; whether the model is still the one that made the embeddings is for the caller to check.
+    """
+    from mmsearch.encoders import exporting
+
+    if stored.spec == models.STARTER:
+        return load_encoder(models.STARTER)
+    return exporting.load(stored, notice, lambda **chosen: load_encoder(stored.spec, progress=progress, **chosen))
+
+
+def load_export(stored: EncoderInfo, *, device: str = "auto", precision: str = "auto") -> Encoder | None:
+    """The export of the model `stored`, for indexing without torch, which takes some 10 s to load; None without one.
+
+    With `auto` it is left to torch where that has a GPU, or a CPU that multiplies bf16, to run on. An export runs on
+    the CPU in fp32: for a handful of images, `device="cpu", precision="fp32"` is quickest on any machine.
+    """
+    from mmsearch.encoders import exporting
+
+    return exporting.load_export(stored, device, precision)
+
+
+def ensure_export(encoder: Encoder, notice: Callable[[str], None] = _say_nothing) -> None:
+    """Export the model of an encoder that `load_encoder` gave, unless that has been done; `notice` is told before.
+
+    For the end of an index run, while the model is loaded. What goes wrong becomes a line to `notice`.
+    """
+    from mmsearch.encoders import exporting
+
+    exporting.ensure(encoder, notice)
 
 
 def expected_preprocess(spec: str) -> Preprocess | None:

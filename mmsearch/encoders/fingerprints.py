@@ -54,7 +54,7 @@ def _read(note: Path) -> dict[str, Any]:
 def _write(note: Path, content: Mapping[str, Any]) -> None:
     """Write by renaming, so that another process never reads half a note. A cache that cannot be written is none."""
     try:
-        note.parent.mkdir(parents=True, exist_ok=True)
+        config.make_private(note.parent)
         with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False, encoding="utf-8") as file:
             json.dump(content, file)
         os.replace(file.name, note)

@@ -57,7 +57,7 @@ class OpenClipEncoder:
         self.device = str(device)
         self.precision = precision
         self._model = model
-        self._tokenize = tokenize
+        self.tokenize = tokenize
         self._device = device
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self._mean = torch.tensor(info.preprocess.mean, device=device)
@@ -65,6 +65,11 @@ class OpenClipEncoder:
         self._image_parts = FittingParts(self.device)
         self._streams = threading.local()
         self._text_parts = FittingParts(self.device, _TEXT_BATCH)
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The open_clip model that runs, in evaluation mode."""
+        return self._model
 
     @property
     def batch_size(self) -> int:
@@ -93,7 +98,7 @@ class OpenClipEncoder:
 
         Returns float32 (n, dim), L2-normalised, in the order given.
         """
-        ids = self._tokenize(texts) if texts else np.empty((0, 1), np.int64)
+        ids = self.tokenize(texts) if texts else np.empty((0, 1), np.int64)
         return self._finished(self._text_parts(self._embed_texts, ids))
 
     @contextmanager
@@ -188,7 +193,7 @@ def load(source: ModelSource, files: ModelFiles, *, device: str = "auto", precis
     chosen_device = choose_device(device)
     chosen_precision = choose_precision(precision, chosen_device)
     model_config = {**files.config, "quick_gelu": True} if files.quick_gelu else dict(files.config)
-    with _quiet(), hub.no_network():
+    with quiet(), hub.no_network():
         model = _build(source, files, chosen_device, chosen_precision)
         _load_weights(model, source, files)
         tokenize = _tokenizer(source, files)
@@ -290,12 +295,17 @@ def _load_weights(model: torch.nn.Module, source: ModelSource, files: ModelFiles
 
 def _tokenizer(source: ModelSource, files: ModelFiles) -> Callable[[Sequence[str]], NDArray[np.int64]]:
     """The tokenizer; ours is opened at the first text, because indexing images needs none."""
-    if files.config["text_cfg"].get("hf_model_name"):
-        with _model_errors(f"the tokenizer of {source.spec} cannot be opened"):
-            theirs = open_clip.get_tokenizer(source.spec if source.kind == "hub" else files.name)
+    if files.text_config.get("hf_model_name"):
+        theirs = transformers_tokenizer(source, files)
         return lambda texts: np.asarray(theirs(list(texts)).numpy(), dtype=np.int64)
     opened = functools.cache(lambda: tokens.open_tokenizer(files.text_config, files.tokenizer))
     return lambda texts: opened()(texts)
+
+
+def transformers_tokenizer(source: ModelSource, files: ModelFiles) -> Any:
+    """open_clip's tokenizer for a text tower from transformers, whose own tokenizer is its attribute `tokenizer`."""
+    with _model_errors(f"the tokenizer of {source.spec} cannot be opened"):
+        return open_clip.get_tokenizer(source.spec if source.kind == "hub" else files.name)
 
 
 def _normalised(features: torch.Tensor) -> NDArray[np.float32]:
@@ -329,7 +339,7 @@ def _model_errors(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep open_clip's and timm's remarks off the terminal: what matters of them is checked here."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import itertools
 import json
 import string
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,8 @@ from mmsearch.errors import ModelError, ModelUnavailableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
+    from tokenizers.pre_tokenizers import PreTokenizer
 
 # open_clip's default for a configuration that does not say.
 _CONTEXT_LENGTH = 77
@@ -30,6 +32,8 @@ _START, _END = "<start_of_text>", "<end_of_text>"
 # Merges in CLIP's vocabulary of 49,408 tokens: the rest are 512 byte symbols and the two tokens above.
 _MERGES = 49_152 - 256 - 2
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+# Characters. Up to here, finding the merges that a text needs is quicker than taking in all of them.
+_A_QUERY = 10_000
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -38,7 +42,7 @@ class TextTokenizer:
     """Cleans texts and cuts or pads each to the context length. `blanked` is a token id that becomes 0, or None."""
 
     clean: Callable[[str], str]
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | ClipTokenizer
     blanked: int | None = None
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
@@ -48,12 +52,17 @@ class TextTokenizer:
         return np.where(ids == self.blanked, 0, ids) if self.blanked is not None else ids
 
 
-def open_tokenizer(text_config: Mapping[str, Any], folder: Path | None) -> TextTokenizer:
-    """The tokenizer of a model: CLIP's own, or the one whose tokenizer.json is in `folder`."""
+def open_tokenizer(
+    text_config: Mapping[str, Any], folder: Path | None, vocabulary: Path | None = None
+) -> TextTokenizer:
+    """The tokenizer of a model: CLIP's own, or the one whose tokenizer.json is in `folder`.
+
+    `vocabulary` is the file with the merges of CLIP's own; None takes open_clip's.
+    """
     length = text_config.get("context_length", _CONTEXT_LENGTH)
     options = dict(text_config.get("tokenizer_kwargs", {}))
     if folder is None:
-        tokenizer, blanked = clip_tokenizer(length), None
+        tokenizer, blanked = ClipTokenizer(length, vocabulary or catalogue.clip_vocabulary()), None
         clean = options.pop("clean", "lower")
     else:
         clean = options.pop("clean", "whitespace")
@@ -64,30 +73,71 @@ def open_tokenizer(text_config: Mapping[str, Any], folder: Path | None) -> TextT
     return TextTokenizer(_CLEANERS[clean], tokenizer, blanked)
 
 
-def clip_tokenizer(context_length: int) -> Tokenizer:
-    """CLIP's byte-pair tokenizer: start token, at most `context_length` - 2 tokens of text, end token, zeros."""
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+class ClipTokenizer:
+    """CLIP's byte-pair tokenizer: start token, at most `context_length` - 2 tokens of text, end token, zeros.
 
-    vocabulary, merges = _clip_vocabulary()
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>"))
+    The library needs 0.13 s to take in the whole vocabulary, most of the time that a query's words would take. So the
+    first texts are encoded with only those merges whose result occurs in them: no other one could apply.
+    """
+
+    def __init__(self, context_length: int, vocabulary: Path) -> None:
+        self._context_length = context_length
+        self._vocabulary = vocabulary
+        self._is_first = True
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
+        """Encode cleaned texts, in the order given."""
+        is_query = self._is_first and sum(map(len, texts)) <= _A_QUERY
+        self._is_first = False
+        tokenizer = self._build(self._words(texts)) if is_query else self._whole
+        return list(tokenizer.encode_batch(list(texts)))
+
+    @functools.cached_property
+    def _whole(self) -> Tokenizer:
+        return self._build(None)
+
+    def _words(self, texts: Sequence[str]) -> str:
+        """What the texts consist of, in the symbols of the vocabulary."""
+        split = _clip_words()
+        return " ".join(f"{word}</w>" for text in texts for word, _ in split.pre_tokenize_str(text))
+
+    def _build(self, words: str | None) -> Tokenizer:
+        """The tokenizer for texts that consist of `words`; for any text with None."""
+        from tokenizers import Tokenizer, models, processors
+
+        symbols = _byte_symbols()
+        tokens = [*symbols, *(symbol + "</w>" for symbol in symbols)]
+        vocabulary = {token: place for place, token in enumerate(tokens)}
+        merges = []
+        for place, line in enumerate(_clip_merges(self._vocabulary), len(tokens)):
+            merged = line.replace(" ", "")
+            if words is None or merged in words:
+                first, second = line.split()
+                merges.append((first, second))
+                vocabulary[merged] = place
+        ends = [(token, len(tokens) + _MERGES + place) for place, token in enumerate((_START, _END))]
+        tokenizer = Tokenizer(models.BPE(vocab=vocabulary | dict(ends), merges=merges, end_of_word_suffix="</w>"))
+        tokenizer.pre_tokenizer = _clip_words()
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{_START} $A {_END}", special_tokens=ends)
+        tokenizer.enable_truncation(max_length=self._context_length)
+        tokenizer.enable_padding(length=self._context_length, pad_id=0, pad_token="!")
+        return tokenizer
+
+
+def _clip_words() -> PreTokenizer:
+    """Splits a text into words, and writes their bytes with the symbols of the vocabulary."""
+    from tokenizers import Regex, pre_tokenizers
+
     words = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
     as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, as_bytes])
-    ends = [(token, vocabulary[token]) for token in (_START, _END)]
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{_START} $A {_END}", special_tokens=ends)
-    tokenizer.enable_truncation(max_length=context_length)
-    tokenizer.enable_padding(length=context_length, pad_id=0, pad_token="!")
-    return tokenizer
+    return pre_tokenizers.Sequence([words, as_bytes])
 
 
 @functools.cache
-def _clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    with gzip.open(catalogue.clip_vocabulary(), "rt", encoding="utf-8") as file:
-        lines = file.read().split("\n")[1 : _MERGES + 1]
-    merges = [(first, second) for first, second in (line.split() for line in lines)]
-    symbols = _byte_symbols()
-    tokens = [*symbols, *(symbol + "</w>" for symbol in symbols), *("".join(pair) for pair in merges), _START, _END]
-    return {token: place for place, token in enumerate(tokens)}, merges
+def _clip_merges(path: Path) -> list[str]:
+    """The merges, each two symbols with a space between, in the order in which they apply."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [line.rstrip("\n") for line in itertools.islice(file, 1, _MERGES + 1)]
 
 
 def _byte_symbols() -> list[str]:
@@ -125,6 +175,8 @@ def _token(settings: Mapping[str, Any], name: str, otherwise: str) -> str:
 
 
 def _repaired(text: str) -> str:
+    if text.isascii() and text.isprintable() and "&" not in text:
+        return text.strip()  # nothing to repair, and ftfy takes 0.05 s to import
     import html
 
     import ftfy

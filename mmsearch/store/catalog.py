@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from mmsearch.store import connection as database
-from mmsearch.store import schema
-from mmsearch.types import EncoderInfo, FileRecord, ImageFacts, ImageRecord, Preprocess, RootRecord, ScanOptions
+from mmsearch.store.database import chunks, marks, now
+from mmsearch.store.embeddings import EmbeddingStore as EmbeddingStore
+from mmsearch.store.embeddings import StoredEncoder as StoredEncoder
+from mmsearch.store.embeddings import VectorFile as VectorFile
+from mmsearch.types import FileRecord, ImageFacts, ImageRecord, RootRecord, ScanOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,81 +31,37 @@ _IMAGE_COLUMNS = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEncoder:
-    """The encoder whose embeddings the collection holds."""
-
-    id: int
-    info: EncoderInfo
-
-
-@dataclass(frozen=True, slots=True)
-class VectorFile:
-    """The current vector file: its name in the collection's folder, what it covers and of which kind it is.
-
-    It holds `count` embeddings of contents with ids up to and including `watermark`.
-    """
-
-    name: str
-    watermark: int
-    count: int
-    kind: str
-
-
-class Catalog:
+class Catalog(EmbeddingStore):
     """An open catalog. Methods that write expect to be inside `transaction()`."""
-
-    def __init__(self, folder: Path, *, write: bool) -> None:
-        """Open the catalog in `folder`; with `write` it is created or migrated. See `connection.connect` for errors."""
-        self.folder = folder
-        self._connection = database.connect(folder, write=write)
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All writes inside happen together or not at all. Raises `StorageError` or `CollectionBusyError`."""
-        with database.translated(self.folder):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """All reads inside see one state of the catalog."""
-        with database.translated(self.folder):
-            self._connection.execute("BEGIN")
-            try:
-                yield
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("COMMIT")
 
     # --- roots and what is known of folders ---
 
     def roots(self) -> list[RootRecord]:
         """All roots by path, with the number of images below each."""
-        rows = self._all("SELECT id, path, options FROM roots ORDER BY path")
+        rows = self._all("SELECT id, path, options, offline_since FROM roots ORDER BY path")
         return [
-            RootRecord(number, os.fsdecode(path), _options(options), self.count_images(os.fsdecode(path)))
-            for number, path, options in rows
+            RootRecord(number, os.fsdecode(path), _options(options), self.count_images(os.fsdecode(path)), since)
+            for number, path, options, since in rows
         ]
 
+    def offline_roots(self) -> tuple[str, ...]:
+        """Paths of the roots that are marked offline, in byte order; counts nothing."""
+        rows = self._all("SELECT path FROM roots WHERE offline_since IS NOT NULL ORDER BY path")
+        return tuple(os.fsdecode(path) for (path,) in rows)
+
+    def set_offline(self, offline: Sequence[str], online: Sequence[str]) -> None:
+        """Mark roots as offline from now on, unless they have been before, and others as being there."""
+        for path in offline:
+            self._run(
+                "UPDATE roots SET offline_since = coalesce(offline_since, ?) WHERE path = ?", (now(), os.fsencode(path))
+            )
+        for path in online:
+            self._run("UPDATE roots SET offline_since = NULL WHERE path = ?", (os.fsencode(path),))
+
     def put_root(self, path: str, options: ScanOptions) -> None:
-        """Add a root or change its options; roots below it become part of it."""
-        self._run("DELETE FROM roots WHERE path > ? AND path < ?", _below(path))
+        """Add a root or change its options; roots below it become part of it, those that are offline when they are
+        back."""
+        self._run("DELETE FROM roots WHERE path > ? AND path < ? AND offline_since IS NULL", _below(path))
         self._run(
             "INSERT INTO roots (path, options, added_at) VALUES (?, ?, ?)"
             " ON CONFLICT (path) DO UPDATE SET options = excluded.options",
@@ -120,7 +75,7 @@ class Catalog:
 
     def folders_at(self, path: str) -> Iterator[tuple[int, str]]:
         """Ids and paths of the known folders at and below `path`, in byte order."""
-        rows = self._connection.execute(
+        rows = self._all(
             "SELECT id, path FROM folders WHERE path = ? OR (path > ? AND path < ?) ORDER BY path",
             (os.fsencode(path), *_below(path)),
         )
@@ -192,14 +147,17 @@ class Catalog:
         )
         for (content_id,) in unused:
             self._run("DELETE FROM contents WHERE id = ?", (content_id,))
+            self._run(
+                "UPDATE vector_files SET removed = removed + 1 WHERE ? BETWEEN first + 1 AND watermark", (content_id,)
+            )
         self._run("DELETE FROM released")
         return len(unused)
 
     def images_of_contents(self, content_ids: Sequence[int]) -> dict[int, list[ImageRecord]]:
         """The files of each content, in byte order of their paths. Contents without files are missing."""
         found: dict[int, list[ImageRecord]] = {}
-        for part in _chunks(content_ids):
-            for row in self._all(f"SELECT {_IMAGE_COLUMNS} WHERE contents.id IN ({_marks(part)})", part):
+        for part in chunks(content_ids):
+            for row in self._all(f"SELECT {_IMAGE_COLUMNS} WHERE contents.id IN ({marks(part)})", part):
                 record = _image(row)
                 found.setdefault(record.content_id, []).append(record)
         for records in found.values():
@@ -214,6 +172,15 @@ class Catalog:
             (os.fsencode(folder), os.fsencode(name)),
         )
         return _image(row) if row else None
+
+    def image_by_id(self, number: int) -> ImageRecord | None:
+        """The indexed file with this id."""
+        row = self._one(f"SELECT {_IMAGE_COLUMNS} WHERE images.id = ?", (number,))
+        return _image(row) if row else None
+
+    def count_contents(self) -> int:
+        """How many different contents the indexed files have."""
+        return self._count("SELECT count(*) FROM contents")
 
     def count_images(self, below: str | None = None) -> int:
         """How many files are indexed, in all or at and below a folder."""
@@ -237,7 +204,7 @@ class Catalog:
     def count_failures(self) -> int:
         return self._count("SELECT count(*) FROM failures WHERE NOT ignored")
 
-    # --- contents and embeddings ---
+    # --- contents ---
 
     def content_id(self, content_hash: bytes) -> int | None:
         row = self._one("SELECT id FROM contents WHERE hash = ?", (content_hash,))
@@ -247,88 +214,26 @@ class Catalog:
         """Store a content that is not known yet; returns its id."""
         fields = asdict(facts)
         cursor = self._connection.execute(
-            f"INSERT INTO contents (hash, {', '.join(fields)}) VALUES (?, {_marks(fields)})",
+            f"INSERT INTO contents (hash, {', '.join(fields)}) VALUES (?, {marks(fields)})",
             (content_hash, *fields.values()),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def content_ids(self, below: str) -> NDArray[np.int64]:
-        """Ids of all contents with a file at or below a folder, ascending, int64 (n,)."""
+    def content_ids(self, below: str | None, outside: Sequence[str] = ()) -> NDArray[np.int64]:
+        """Ids of all contents with a file at or below a folder (None: anywhere) and not at or below any of `outside`,
+        ascending, int64 (n,)."""
+        is_in = "(path = ? OR (path > ? AND path < ?))"
+        conditions = [is_in] * (below is not None) + [f"NOT {is_in}"] * len(outside)
+        folders = [below, *outside] if below is not None else outside
+        values = [value for path in folders for value in (os.fsencode(path), *_below(path))]
         return self._id_array(
             "SELECT DISTINCT content_id FROM images WHERE folder_id IN"
-            " (SELECT id FROM folders WHERE path = ? OR (path > ? AND path < ?)) ORDER BY content_id",
-            (os.fsencode(below), *_below(below)),
+            f" (SELECT id FROM folders WHERE {' AND '.join(conditions) or 'TRUE'}) ORDER BY content_id",
+            values,
         )
 
-    def put_embedding(self, encoder_id: int, content_id: int, vector: NDArray[np.float32]) -> None:
-        """Store a content's embedding, (dim,) and L2-normalised, as little-endian float16."""
-        table = schema.embeddings_table(encoder_id)
-        self._run(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (content_id, vector.astype("<f2").tobytes()))
-
-    def embeddings(
-        self, encoder: StoredEncoder, content_ids: Sequence[int]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids (n,) ascending and embeddings (n, dim) float32 of those contents that have one."""
-        table = schema.embeddings_table(encoder.id)
-        rows: list[tuple[int, bytes]] = []
-        for part in _chunks(sorted(content_ids)):
-            sql = f"SELECT content_id, vector FROM {table} WHERE content_id IN ({_marks(part)}) ORDER BY content_id"
-            rows += self._all(sql, part)
-        return _matrix(rows, encoder.info.dim)
-
-    def embeddings_after(self, encoder: StoredEncoder, watermark: int, rows: int = 8192) -> Iterator[Embeddings]:
-        """All embeddings of contents with ids over `watermark`, as `embeddings` gives them, `rows` at a time."""
-        table = schema.embeddings_table(encoder.id)
-        cursor = self._connection.execute(
-            f"SELECT content_id, vector FROM {table} WHERE content_id > ? ORDER BY content_id", (watermark,)
-        )
-        while part := cursor.fetchmany(rows):
-            yield _matrix(part, encoder.info.dim)
-
-    def count_embeddings(self, encoder_id: int, above: int = 0) -> int:
-        """How many embeddings there are of contents with ids over `above`."""
-        table = schema.embeddings_table(encoder_id)
-        return self._count(f"SELECT count(*) FROM {table} WHERE content_id > ?", (above,))
-
-    # --- encoder, vector file, runs ---
-
-    def encoder(self) -> StoredEncoder | None:
-        """The collection's encoder; None for a new collection."""
-        row = self._one(
-            "SELECT id, spec, fingerprint, dim, preprocess FROM encoders"
-            " WHERE id = (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'encoder')"
-        )
-        if not row:
-            return None
-        number, spec, fingerprint, dim, preprocess = row
-        return StoredEncoder(number, EncoderInfo(spec, fingerprint, dim, Preprocess.from_json(json.loads(preprocess))))
-
-    def set_encoder(self, info: EncoderInfo) -> StoredEncoder:
-        """Give a new collection its encoder."""
-        cursor = self._connection.execute(
-            "INSERT INTO encoders (spec, fingerprint, dim, preprocess, created_at) VALUES (?, ?, ?, ?, ?)",
-            (info.spec, info.fingerprint, info.dim, json.dumps(info.preprocess.to_json()), now()),
-        )
-        assert cursor.lastrowid is not None
-        schema.create_embeddings_table(self._connection, cursor.lastrowid)
-        self.set_meta("encoder", str(cursor.lastrowid))
-        return StoredEncoder(cursor.lastrowid, info)
-
-    def vector_file(self, encoder_id: int) -> VectorFile | None:
-        row = self._one("SELECT name, watermark, count, kind FROM vector_files WHERE encoder_id = ?", (encoder_id,))
-        return VectorFile(*row) if row else None
-
-    def set_vector_file(self, encoder_id: int, file: VectorFile) -> None:
-        row = (encoder_id, file.name, file.watermark, file.count, file.kind, now())
-        self._run("INSERT OR REPLACE INTO vector_files VALUES (?, ?, ?, ?, ?, ?)", row)
-
-    def meta(self, key: str) -> str | None:
-        row = self._one("SELECT value FROM meta WHERE key = ?", (key,))
-        return row[0] if row else None
-
-    def set_meta(self, key: str, value: str) -> None:
-        self._run("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+    # --- runs ---
 
     def add_run(self, started_at: str, summary: dict[str, Any]) -> None:
         self._run("INSERT INTO runs (started_at, summary) VALUES (?, ?)", (started_at, json.dumps(summary)))
@@ -360,31 +265,6 @@ class Catalog:
     def _release(self, content_id: int) -> None:
         self._run("INSERT OR IGNORE INTO released VALUES (?)", (content_id,))
 
-    def _run(self, sql: str, values: Iterable[Any] = ()) -> int:
-        return self._connection.execute(sql, tuple(values)).rowcount
-
-    def _one(self, sql: str, values: Iterable[Any] = ()) -> Any:
-        with database.translated(self.folder):
-            return self._connection.execute(sql, tuple(values)).fetchone()
-
-    def _all(self, sql: str, values: Iterable[Any] = ()) -> list[Any]:
-        with database.translated(self.folder):
-            return self._connection.execute(sql, tuple(values)).fetchall()
-
-    def _count(self, sql: str, values: Iterable[Any] = ()) -> int:
-        count: int = self._one(sql, values)[0]
-        return count
-
-    def _id_array(self, sql: str, values: Iterable[Any]) -> NDArray[np.int64]:
-        import numpy as np
-
-        return np.fromiter((row[0] for row in self._all(sql, values)), np.int64)
-
-
-def now() -> str:
-    """The time as the catalog writes it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
 
 def _below(path: str) -> tuple[bytes, bytes]:
     """Bounds of the byte strings that start with a folder's path and a separator."""
@@ -403,20 +283,3 @@ def _image(row: Sequence[Any]) -> ImageRecord:
     number, folder, name, size, mtime_ns, content_id, content_hash, *facts = row
     path = os.path.join(os.fsdecode(folder), os.fsdecode(name))
     return ImageRecord(number, path, size, mtime_ns, content_id, content_hash.hex(), ImageFacts(*facts))
-
-
-def _matrix(rows: Sequence[tuple[int, bytes]], dim: int) -> Embeddings:
-    import numpy as np
-
-    ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-    flat = np.frombuffer(b"".join(row[1] for row in rows), "<f2")
-    return ids, flat.reshape(len(rows), dim).astype(np.float32)
-
-
-def _chunks(ids: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(ids), _CHUNK):
-        yield [int(number) for number in ids[start : start + _CHUNK]]
-
-
-def _marks(values: Iterable[Any]) -> str:
-    return ", ".join("?" for _ in values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -9,10 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from mmsearch import config
 from mmsearch.errors import CollectionBusyError, CollectionNotFoundError, StorageError
 from mmsearch.store import schema
 
 CATALOG_NAME = "catalog.sqlite3"
+
+# A full disk, and a full share of one.
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 # Seconds to wait for another process's transaction. A batch's transaction takes milliseconds.
 BUSY_SECONDS = 30.0
@@ -69,6 +74,8 @@ def translated(folder: Path) -> Iterator[None]:
     except PermissionError as error:
         raise StorageError(f"no permission to write to {folder}", "choose another place with -C") from error
     except OSError as error:
+        if error.errno in _FULL:
+            raise _disk_full(folder) from error
         raise StorageError(f"cannot use {folder}: {error.strerror or error}", "choose another place with -C") from error
 
 
@@ -76,24 +83,32 @@ def _translate(message: str, folder: Path) -> StorageError | CollectionBusyError
     if "locked" in message or "busy" in message:
         return CollectionBusyError(f"the collection at {folder} is busy", "try again when the other run has ended")
     if "full" in message:
-        return StorageError(f"the disk of {folder} is full", "free some space and run the command again")
+        return _disk_full(folder)
     if "readonly" in message or "read-only" in message or "unable to open" in message:
         hint = "check its permissions, or choose another: -C"
         return StorageError(f"the collection at {folder} cannot be written", hint)
     return StorageError(f"the catalog in {folder} cannot be used ({message})")
 
 
+def _disk_full(folder: Path) -> StorageError:
+    return StorageError(f"the disk of {folder} is full", "free some space and run the command again")
+
+
 def _create_private(folder: Path, path: Path) -> None:
     """Photos are private: only the user may enter the folder or read the file."""
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config.make_private(folder)
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
+def address(path: Path, mode: str) -> str:
+    """The URI of a database file; its path may be any bytes."""
+    return f"file:{quote(os.fsencode(path))}?mode={mode}"
+
+
 def _open(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"file:{quote(os.fsencode(path))}?mode={mode}",
+        address(path, mode),
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,
@@ -104,10 +119,26 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open read-only, also where the folder cannot be written (WAL then has to be bypassed)."""
-    if os.access(path.parent, os.W_OK):
-        return _open(path, "ro")
-    journal = path.with_name(path.name + "-wal")
-    if journal.exists() and journal.stat().st_size:
-        return _open(path, "ro")
-    return _open(path, "ro&immutable=1")
+    """Open read-only, also where the folder cannot be written.
+
+    SQLite reads a WAL database through an index in shared memory, which it makes in the folder. Where it cannot, a
+    database without a log can be read as a file that nobody changes; one with a log needs the index of its last writer.
+    """
+    journal, shared = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
+    has_log = journal.exists() and journal.stat().st_size > 0
+    if not os.access(path.parent, os.W_OK) and not has_log:
+        return _open(path, "ro&immutable=1")
+    connection = _open(path, "ro")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if has_log and not shared.exists() and "unable to open" in str(error):
+            raise StorageError(
+                f"the collection at {path.parent} was copied in the middle of a run, to where it cannot be written",
+                "copy it to where it can be, or copy it with `mmsearch info` run on it before",
+            ) from error
+        if has_log or "locked" in str(error):
+            raise
+        return _open(path, "ro&immutable=1")
+    return connection

@@ -1,46 +1,119 @@
-"""One writer at a time: a lock file that the operating system releases when its holder ends, however it ends."""
+"""One writer at a time: a lock file that the operating system releases when its holder ends, however it ends.
+
+Beside the lock lies a note about its holder, for the message that a second writer gives. Nothing relies on it: a note
+that was left by a killed process says no more than that there was one.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from filelock import FileLock, Timeout
 
+from mmsearch import config
 from mmsearch.errors import CollectionBusyError
 from mmsearch.store.connection import translated
+from mmsearch.store.database import now
 
 LOCK_NAME = "writer.lock"
 HOLDER_NAME = "writer.json"
 
+# Seconds between two tries for a lock that somebody else holds.
+_POLL = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who writes: what it does (`index`), its process id, since when (UTC, ISO 8601) and on which machine."""
+
+    command: str
+    pid: int
+    since: str
+    host: str
+
+    @classmethod
+    def of_this_process(cls, command: str) -> Self:
+        return cls(command, os.getpid(), now(), platform.node())
+
+    def __str__(self) -> str:
+        where = "" if self.host == platform.node() else f" on {self.host}"
+        return f"mmsearch {self.command} (process {self.pid}{where}, since {self.since})"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for another writer: `seconds` (0: not at all), until `stop` is set; `notice` is told once."""
+
+    seconds: float = 0.0
+    stop: threading.Event | None = None
+    notice: Callable[[str], None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.stop is not None and self.stop.is_set()
+
 
 @contextmanager
-def writer(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Be the collection's only writer. Raises `CollectionBusyError`, naming the holder, after `wait_seconds`."""
+def writer(folder: Path, command: str = "index", patience: Patience | None = None) -> Iterator[None]:
+    """Be the collection's only writer; `command` is what others are told. The folder is made if need be.
+
+    Raises `CollectionBusyError`, naming the holder, where there is another for longer than `patience` lasts.
+    """
     with translated(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_NAME, timeout=wait_seconds, mode=0o600)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise CollectionBusyError(
-                f"another mmsearch{_holder(folder)} is writing to the collection at {folder}", "wait until it has ended"
-            ) from None
-    holder = folder / HOLDER_NAME
+        config.make_private(folder)
+        lock = FileLock(folder / LOCK_NAME, mode=0o600)
+        _acquire(lock, folder, patience or Patience())
+    note = folder / HOLDER_NAME
     try:
-        with translated(folder):
-            holder.write_text(json.dumps({"pid": os.getpid()}))
+        with suppress(OSError):  # a disk may be full; the note is no more than a courtesy
+            _write_private(note, json.dumps(asdict(Holder.of_this_process(command))))
         yield
     finally:
         with suppress(OSError):
-            holder.unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
         lock.release()
 
 
-def _holder(folder: Path) -> str:
-    with suppress(OSError, ValueError, KeyError):
-        return f" (process {json.loads((folder / HOLDER_NAME).read_text())['pid']})"
-    return ""
+def holder(folder: Path) -> Holder | None:
+    """Who holds the lock, or was killed while it did; None where nothing can be told."""
+    with suppress(OSError, ValueError, TypeError):
+        return Holder(**json.loads((folder / HOLDER_NAME).read_text("utf-8")))
+    return None
+
+
+def _acquire(lock: FileLock, folder: Path, patience: Patience) -> None:
+    deadline = time.monotonic() + patience.seconds
+    told = False
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            return
+        except Timeout:
+            if time.monotonic() >= deadline or patience.is_over:
+                raise _busy(folder) from None
+        if not told and patience.notice:
+            patience.notice(f"waiting for {holder(folder) or 'another mmsearch'}, which is writing to {folder}")
+            told = True
+        time.sleep(min(_POLL, max(0.0, deadline - time.monotonic())))
+
+
+def _busy(folder: Path) -> CollectionBusyError:
+    return CollectionBusyError(
+        f"the collection at {folder} is being written to by {holder(folder) or 'another mmsearch'}",
+        "wait until it has ended, or give --wait SECONDS",
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

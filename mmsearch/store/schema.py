@@ -28,7 +28,8 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             id INTEGER PRIMARY KEY,
             path BLOB NOT NULL UNIQUE,
             options TEXT NOT NULL,
-            added_at TEXT NOT NULL
+            added_at TEXT NOT NULL,
+            offline_since TEXT
         ) STRICT;
 
         CREATE TABLE folders (id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE) STRICT;
@@ -80,15 +81,26 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             created_at TEXT NOT NULL
         ) STRICT;
 
-        -- The current vector file of an encoder: it covers contents up to and including `watermark`.
+        -- The current vector files of an encoder: `main`, and `recent` for what came since. Each covers the contents
+        -- with ids over `first` and up to `watermark`; `removed` of its vectors are of contents that are gone.
         CREATE TABLE vector_files (
-            encoder_id INTEGER PRIMARY KEY REFERENCES encoders (id),
+            encoder_id INTEGER NOT NULL REFERENCES encoders (id),
+            part TEXT NOT NULL CHECK (part IN ('main', 'recent')),
             name TEXT NOT NULL,
+            first INTEGER NOT NULL,
             watermark INTEGER NOT NULL,
             count INTEGER NOT NULL,
+            removed INTEGER NOT NULL,
             kind TEXT NOT NULL,
-            created_at TEXT NOT NULL
-        ) STRICT;
+            lists INTEGER NOT NULL,
+            probes INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            head_bytes INTEGER NOT NULL,
+            head_digest TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            PRIMARY KEY (encoder_id, part)
+        ) STRICT, WITHOUT ROWID;
 
         CREATE TABLE runs (
             id INTEGER PRIMARY KEY,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +25,13 @@ def load(device: str = "auto", precision: str = "auto") -> OnnxEncoder:
         )
     if precision not in ("auto", "fp32"):
         raise UsageError(f"the {models.STARTER} model runs in fp32, not in {precision!r}", "leave out --precision")
-    from mmsearch.encoders.onnx import OnnxEncoder
+    from mmsearch.encoders.onnx import MaskedTokenizer, OnnxEncoder
 
     return OnnxEncoder(
         info(),
         image=FOLDER / "image.onnx",
         text=FOLDER / "text.onnx",
-        tokenizer=FOLDER / "tokenizer.json",
-        context_length=_facts()["context_length"],
+        tokenize=MaskedTokenizer(FOLDER / "tokenizer.json", _facts()["context_length"]),
     )
 
 
@@ -44,7 +42,6 @@ def info() -> EncoderInfo:
     return EncoderInfo(models.STARTER, facts["fingerprint"], facts["dim"], how)
 
 
-@functools.cache
 def _facts() -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((FOLDER / "starter.json").read_text("utf-8"))

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.onnx import MaskedTokenizer, OnnxEncoder
 from mmsearch.encoders.starter.towers import (
     CONTEXT_LENGTH,
     DIM,
@@ -179,11 +179,11 @@ def embed_classes(text_model: bytes, tokenizer: str, texts: Sequence[tuple[str, 
             EncoderInfo("starter", "", DIM, PREPROCESS),
             image=model,
             text=model,
-            tokenizer=words,
-            context_length=CONTEXT_LENGTH,
-            threads=1,  # how a sum is split over threads would show in its last bit
+            tokenize=MaskedTokenizer(words, CONTEXT_LENGTH),
+            threads=1,  # how a sum is split over threads would show in its last bit, as would a text's neighbours
         )
-        table = np.stack([encoder.encode_texts(variants).mean(axis=0) for variants in texts])
+        alone = [[encoder.encode_texts([text])[0] for text in variants] for variants in texts]
+        table = np.stack([np.stack(rows).mean(axis=0) for rows in alone])
     normalized: Array = table / np.linalg.norm(table, axis=1, keepdims=True)
     return normalized
 

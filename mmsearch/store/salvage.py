@@ -1,0 +1,98 @@
+"""Read what can still be read of a damaged catalog into a new one. The damaged one is kept."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mmsearch.errors import StorageError
+from mmsearch.store import connection as database
+from mmsearch.store import schema
+
+# Parents before children. Vector files are made anew, runs and what was released are history.
+_TABLES = ("roots", "folders", "contents", "images", "failures", "encoders", "meta")
+
+_LARGEST_ROW_ID = 2**63 - 1
+
+
+def salvage(folder: Path) -> tuple[int, str]:
+    """Put a new catalog in the place of a damaged one; returns how many images it has, and the damaged one's new name.
+
+    Raises `StorageError`, and leaves everything as it was, where no image can be read.
+    """
+    path = folder / database.CATALOG_NAME
+    recovered = folder / "recovered"
+    for left in (recovered / path.name, *recovered.glob(f"{path.name}-*")):
+        left.unlink(missing_ok=True)
+    with database.translated(folder):
+        target = database.connect(recovered, write=True)
+        source = sqlite3.connect(database.address(path, "ro"), uri=True, isolation_level=None)
+        try:
+            images = _copy_all(source, target)
+        finally:
+            source.close()
+            target.close()
+    if not images:
+        raise StorageError(f"nothing can be read of the catalog in {folder}")
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    for ending in ("-wal", "-shm", ""):
+        if (old := path.with_name(path.name + ending)).exists():
+            old.rename(path.with_name(f"{path.name}.damaged-{moment}{ending}"))
+    os.replace(recovered / path.name, path)
+    recovered.rmdir()
+    return images, f"{path.name}.damaged-{moment}"
+
+
+def _copy_all(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
+    target.execute("PRAGMA foreign_keys = OFF")
+    target.execute("BEGIN")
+    for table in _TABLES:
+        _copy(source, target, table)
+    for (number,) in target.execute("SELECT id FROM encoders").fetchall():
+        schema.create_embeddings_table(target, number)
+        _copy(source, target, schema.embeddings_table(number))
+    images: int = target.execute("SELECT count(*) FROM images").fetchone()[0]
+    target.execute("COMMIT")
+    return images
+
+
+def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
+    """Copy all rows that can be read and that the new table takes."""
+    names = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
+    marks = ", ".join("?" for _ in names)
+    has_row_ids = (
+        "WITHOUT ROWID" not in target.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0]
+    )
+    for row in _rows(source, table, names) if has_row_ids else _some_rows(source, table, names):
+        try:
+            target.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({marks})", row)
+        except sqlite3.IntegrityError:  # what was read is no value of its column
+            continue
+
+
+def _rows(source: sqlite3.Connection, table: str, names: list[str]) -> Iterator[tuple[object, ...]]:
+    """Rows in the order of their ids; where the file is damaged, what comes behind is looked for in growing steps."""
+    sql = f"SELECT rowid, {', '.join(names)} FROM {table} WHERE rowid > ? ORDER BY rowid"
+    last, step = -1, 1
+    while last < _LARGEST_ROW_ID:
+        try:
+            for number, *values in source.execute(sql, (last,)):
+                last, step = number, 1
+                yield tuple(values)
+            return
+        except sqlite3.DatabaseError:
+            last, step = min(last + step, _LARGEST_ROW_ID), 2 * step
+
+
+def _some_rows(source: sqlite3.Connection, table: str, names: list[str]) -> Iterator[tuple[object, ...]]:
+    """Rows from both ends, up to where the file is damaged."""
+    key = "folder_id, name" if table == "failures" else "key"
+    for order in (key, ", ".join(f"{name} DESC" for name in key.split(", "))):
+        try:
+            yield from source.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}")
+            return
+        except sqlite3.DatabaseError:
+            continue

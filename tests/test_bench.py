@@ -1,0 +1,52 @@
+"""The benchmarks run and say what they promise; how fast anything is, no test asks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+BENCH = Path(__file__).parent / "bench"
+
+
+def run(script: str, *options: object) -> dict[str, Any]:
+    """A benchmark's one line on stdout."""
+    command = [sys.executable, BENCH / script, *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_index_speed(tmp_path: Path) -> None:
+    result = run("index_speed.py", "--images", 6, "--model", "starter", "--runs", 1, "--keep", tmp_path)
+    measured = {"limit_images_per_s", "model_images_per_s", "decode_images_per_s", "whole_command_images_per_s"}
+    not_measured = {"plain_loop_images_per_s", "rclip_images_per_s", "ratio_to_rclip", "whole_command_ratio_to_rclip"}
+    one_batch_only = {"images_per_s", "share_of_limit"}
+    assert all(result[name] > 0 for name in measured)
+    assert all(result[name] is None for name in {*not_measured, *one_batch_only, "rclip_peak_rss_mb"})
+    assert result["peak_rss_mb"] is None or result["peak_rss_mb"] > 0
+    assert (result["model"], result["precision"], result["images"], result["runs"]) == ("starter", "fp32", 6, 1)
+    assert len(list((tmp_path / "photos-6").iterdir())) == 6
+
+
+def test_refresh_speed() -> None:
+    result = run("refresh_speed.py", "--files", 12, "--folders", 3, "--runs", 1, "--no-rclip")
+    assert (result["files"], result["folders"], result["runs"]) == (12, 3, 1)
+    assert result["refresh_s"] > 0
+    assert result["walk_s"] is not None
+    assert all(result[name] is None for name in ("rclip_refresh_s", "rclip_query_s", "ratio_to_rclip"))
+    assert "peak_rss_mb" in result
+
+
+def test_decode_speed() -> None:
+    result = run("decode_speed.py", "--megapixels", 0.3, "--runs", 1)
+    assert (result["width"], result["height"], result["model"]) == (632, 474, "starter")
+    assert set(result["formats"]) == {"JPEG", "PNG", "WEBP", "HEIF", "AVIF", "JXL"}
+    for figures in result["formats"].values():
+        assert figures["pillow_s"] > 0
+        assert figures["mmsearch_s"] > 0
+        assert figures["embedding_cosine"] > 0.99

@@ -23,6 +23,7 @@ from mmsearch.store.connection import CATALOG_NAME
 from mmsearch.types import Encoder, EncoderInfo, Hit, Preprocess, RootRecord, ScanOptions
 
 if TYPE_CHECKING:
+    from mmsearch.doctor import Finding
     from mmsearch.events import Event, Summary
     from mmsearch.ingest import IndexSettings
     from mmsearch.measure import Measured
@@ -261,6 +262,18 @@ class Collection:
         patience = lock.Patience(wait, None, self._notice)
         with lock.writer(self._path, "optimize", patience), Catalog(self._path, write=True) as catalog:
             refresh_vectors(catalog, self._require_encoder(catalog), force=True, kind=kind)
+
+    def doctor(self, *, repair: bool = False, wait: float = 0.0) -> Iterator[Finding]:
+        """Check the collection, and with `repair` mend what can be mended (see `mmsearch.doctor`).
+
+        `wait` is how many seconds to wait for another process that writes. Raises `CollectionNotFoundError`,
+        `CollectionBusyError`, `CollectionVersionError`, `StorageError`.
+        """
+        from mmsearch.doctor import examine
+        from mmsearch.store import lock
+
+        self._require()
+        return examine(self._path, repair=repair, patience=lock.Patience(wait, None, self._notice))
 
     def info(self) -> CollectionInfo:
         """What the collection holds. Raises `CollectionNotFoundError`."""

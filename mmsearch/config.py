@@ -16,6 +16,9 @@ DEFAULT_BATCH_SIZE = 32
 # Pixels. A 100-megapixel camera passes; a decoded image of this size is 536 MB of RGB.
 DEFAULT_MAX_PIXELS = 178_956_970
 
+# Seconds for one file, reading included. A 100-megapixel PNG takes about 5 s on one slow core.
+DEFAULT_TIME_LIMIT = 60.0
+
 # Seconds that `auto` waits for the model hub before it settles for the built-in model.
 HUB_PROBE_SECONDS = 3.0
 
@@ -75,3 +78,8 @@ def hub_offline() -> bool:
 def hub_endpoint() -> str:
     """Where models are downloaded from (`HF_ENDPOINT`, the hub library's own setting)."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of processes that decode: each has one core, so NumPy need not start a thread for every core."""
+    return {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

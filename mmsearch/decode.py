@@ -6,19 +6,19 @@ samples are scaled down, of an animation the first frame is taken.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from contextlib import contextmanager
 from functools import cache
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from mmsearch import jxl_header
-from mmsearch.errors import DecodeError, ImageTooLargeError, NotAnImageError
+from mmsearch import exif_facts, jxl_header
+from mmsearch.errors import DecodeError, ImageTooLargeError, NotAnImageError, one_line
 from mmsearch.types import ImageFacts
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ PILLOW_FORMATS: tuple[str, ...] = (
 EXTENSIONS = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".avif",
     ".avifs", ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpx", ".jpf", ".ico", ".icns", ".cur", ".ppm", ".pgm",
-    ".pbm", ".pnm", ".pfm", ".psd", ".qoi", ".tga", ".dds", ".pcx", ".dcx", ".sgi", ".rgb", ".bw", ".ras", ".msp",
-    ".im", ".fli", ".flc", ".ftu", ".ftc", ".gbr", ".blp", ".pxr", ".fits", ".fit", ".xbm", ".xpm", ".mpo",
+    ".pbm", ".pnm", ".pfm", ".psd", ".qoi", ".tga", ".dds", ".pcx", ".dcx", ".sgi", ".rgb", ".bw", ".ras",
+    ".im", ".fli", ".flc", ".ftu", ".ftc", ".gbr", ".blp", ".pxr", ".fits", ".xbm", ".xpm", ".mpo",
 })  # fmt: skip
 PREFIX_BYTES = 64
 
@@ -58,16 +58,19 @@ _TURNS = {
 }
 _QUARTER_TURNS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
-Result = TypeVar("Result")
+# What stands for the words of Python and of decoders that only their developers can use, by how they start.
+_PLAIN_WORDS = (
+    ("Generic Error.", "its decoder gave up"),  # all that the JPEG XL plug-in says, before advice for its developers
+    ("invalid literal for int()", "a number in its header is none"),
+    ("could not convert string to float", "a number in its header is none"),
+    ("b'Token too long in file header", "a number in its header is none"),
+    ("Decompressed data too large", "a text or a profile in it is too large"),
+)
+
 
 # Pixels that are converted at a time. Samples of 16 bits and transparent images pass through copies of up to 28 bytes a
 # pixel; in bands, only the source and the result are ever there as a whole.
 _BAND_PIXELS = 1 << 20
-
-# Characters of a decoder's own words that are passed on: a line on a terminal. Some repeat what a file says.
-_LONGEST_REASON = 160
-
-_EXIF_DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
 
 def has_image_extension(path: str) -> bool:
@@ -111,14 +114,15 @@ def decode(file: IO[bytes], *, max_pixels: int, target: int | None = None) -> tu
     `max_pixels` bounds width x height as the header states them, before pixels are decoded. With `target` (pixels) the
     decoder may scale a larger JPEG down while decoding, never below `DRAFT_MARGIN` x `target` on the shorter side.
     Returns the upright 8-bit RGB image and its facts (size before any scaling). Raises `NotAnImageError`,
-    `ImageTooLargeError`, or `DecodeError` for a damaged image.
+    `ImageTooLargeError`, or `DecodeError` for a damaged image; `OSError` where the file cannot be read.
     """
     with _translated(), _pixel_limit(max_pixels):
         image = _open(file, max_pixels)
         width, height = image.size
         exif = _exif(image)
         turn = _turn(image, exif)
-        facts = _facts(image.format or "", (height, width) if turn in _QUARTER_TURNS else (width, height), exif)
+        upright = (height, width) if turn in _QUARTER_TURNS else (width, height)
+        facts = exif_facts.facts_of(image.format or "", upright, exif)
         if target is not None:
             _scale_while_decoding(image, target)
         image.load()
@@ -283,7 +287,7 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Whatever a decoder raises on damaged bytes becomes a `DecodeError` of one line."""
+    """Whatever a decoder raises on damaged bytes becomes a `DecodeError` of one line; errors of the disk pass."""
     try:
         yield
     except DecodeError:
@@ -291,20 +295,19 @@ def _translated() -> Iterator[None]:
     except MemoryError as error:
         raise ImageTooLargeError("not enough memory to decode it") from error
     except Exception as error:  # decoders raise anything from struct.error to ZeroDivisionError on damaged bytes
-        reason = _one_line(str(error)) or type(error).__name__
-        if reason.startswith("Generic Error."):  # all that the JPEG XL plug-in says, before advice for its developers
-            reason = "its decoder gave up"
-        raise DecodeError(f"damaged image ({reason})") from error
+        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:  # EINVAL: a seek before the start
+            raise
+        raise DecodeError(f"damaged image ({_meaning(error)})") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # how a plug-in in Rust fails; it is no Exception
             raise
         raise DecodeError("damaged image (its decoder gave up)") from error
 
 
-def _one_line(text: str) -> str:
-    """A decoder's words without line ends, control characters and undue length."""
-    line = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
-    return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 1] + "…"
+def _meaning(error: Exception) -> str:
+    """What a decoder says of damaged bytes, in words for people."""
+    reason = one_line(getattr(error, "strerror", None) or str(error)) or type(error).__name__
+    return next((plain for start, plain in _PLAIN_WORDS if reason.startswith(start)), reason)
 
 
 def _turn(image: Image.Image, exif: Image.Exif) -> Image.Transpose | None:
@@ -334,54 +337,3 @@ def _exif(image: Image.Image) -> Image.Exif:
         return image.getexif()
     except Exception:  # a damaged EXIF block must not cost the picture
         return Image.Exif()
-
-
-def _facts(format_name: str, size: tuple[int, int], exif: Image.Exif) -> ImageFacts:
-    latitude, longitude = _tolerant(_position, exif) or (None, None)
-    return ImageFacts(*size, format_name, _tolerant(_taken_at, exif), _tolerant(_camera, exif), latitude, longitude)
-
-
-def _tolerant(read: Callable[[Image.Exif], Result], exif: Image.Exif) -> Result | None:
-    try:
-        return read(exif)
-    except Exception:  # a damaged tag costs this fact and no other
-        return None
-
-
-def _taken_at(exif: Image.Exif) -> str | None:
-    details = exif.get_ifd(ExifTags.IFD.Exif)
-    for value in (details.get(ExifTags.Base.DateTimeOriginal), exif.get(ExifTags.Base.DateTime)):
-        found = _EXIF_DATE.match(_text(value))
-        with suppress(ValueError):  # no such day, or a camera whose clock was never set
-            if found:
-                return datetime.fromisoformat("{}-{}-{}T{}:{}:{}".format(*found.groups())).isoformat()
-    return None
-
-
-def _camera(exif: Image.Exif) -> str | None:
-    make, model = _text(exif.get(ExifTags.Base.Make)), _text(exif.get(ExifTags.Base.Model))
-    name = model if model.lower().startswith(make.lower()) else f"{make} {model}"
-    return name.strip() or None
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    return " ".join(str(value or "").replace("\0", " ").split())
-
-
-def _position(exif: Image.Exif) -> tuple[float | None, float | None]:
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    latitude = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "S", 90)
-    longitude = _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "W", 180)
-    return (latitude, longitude) if latitude is not None and longitude is not None else (None, None)
-
-
-def _degrees(parts: Any, reference: Any, negative: str, limit: float) -> float | None:
-    if parts is None:
-        return None
-    degrees, minutes, seconds = (float(part) for part in parts)
-    value = degrees + minutes / 60 + seconds / 3600
-    if not 0 <= value <= limit:
-        return None
-    return -value if _text(reference).upper() == negative else value

@@ -1,34 +1,40 @@
 """Decode and preprocess files in worker processes, so that all cores work and a decoder's crash costs one file.
 
-A worker is a plain subprocess that speaks lines of JSON on its standard streams (not `multiprocessing`, which would
-run the caller's `__main__` again). For each file: the pool sends a path; the worker hashes the file and answers; the
-pool says whether it wants the pixels (it does not where an embedding of the same content exists); the worker answers
-with the facts and size x size x 3 raw bytes. A worker that dies or exceeds the time limit is replaced.
+A worker (`mmsearch.decode_worker`) is a plain subprocess that speaks lines of JSON on its standard streams (not
+`multiprocessing`, which would run the caller's `__main__` again). It is told the settings and says that it is ready.
+For each file: the pool sends a path; the worker hashes the file and answers; the pool says whether it wants the pixels
+(it does not where an embedding of the same content exists); the worker answers with the facts and size x size x 3 raw
+bytes. A worker that dies, exceeds the time limit or runs out of memory is replaced.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING, Any
 
+from mmsearch import config
+from mmsearch.stalls import MOST_IN_A_ROW, Stalls
 from mmsearch.types import FileRecord, ImageFacts, Preprocess
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Seconds for one file, reading included. A 100-megapixel PNG takes about 5 s on one slow core.
-DEFAULT_TIME_LIMIT = 60.0
+# Seconds for a worker to start, which takes some tenths: the machine or the disk of the program is stuck beyond it.
+_START_LIMIT = 60.0
+
+# Seconds for a killed worker to end. One that waits for a disk that does not answer cannot; it is left behind.
+_GRACE = 5.0
 
 # Room, in bytes, for the line of JSON before an image: it takes some 200.
 _LINE_BYTES = 4096
@@ -62,6 +68,7 @@ class DecodePool:
     """Worker processes behind `submit`. Use as a context manager; leaving it ends the workers.
 
     `known` is called, from any thread, with a file's content hash and says whether its pixels can be spared.
+    `time_limit` is in seconds, for each file.
     """
 
     def __init__(
@@ -71,13 +78,13 @@ class DecodePool:
         workers: int,
         max_pixels: int,
         known: Callable[[bytes], bool],
-        time_limit: float = DEFAULT_TIME_LIMIT,
+        time_limit: float = config.DEFAULT_TIME_LIMIT,
     ) -> None:
         self._settings = json.dumps({"preprocess": how.to_json(), "max_pixels": max_pixels})
         self._size = how.size
         self._known = known
         self._time_limit = time_limit
-        self._watchdog = _Watchdog(time_limit)
+        self._stalls = Stalls()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -97,7 +104,6 @@ class DecodePool:
             for worker in self._workers:
                 worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        self._watchdog.close()
         for worker in self._workers:
             worker.end()
         self._workers.clear()
@@ -107,17 +113,42 @@ class DecodePool:
         return self._threads.submit(self._decode, record)
 
     def _decode(self, record: FileRecord) -> Decoded:
-        worker = self._worker()
+        disk = self._stalls.given_up(record.path)
+        if disk:
+            reason = f"not tried: {MOST_IN_A_ROW} files on the disk at {disk} took longer than {self._time_limit:g} s"
+            return Decoded(record, reason=f"{reason} to read", retry=True)
         try:
-            with self._watchdog.watching(worker):
-                return self._converse(worker, record)
-        except (OSError, ValueError, EOFError):
-            reason = worker.last_words(self._time_limit)
+            worker = self._worker()
+            was_used, worker.is_used = worker.is_used, True
+            decoded = self._attempt(worker, record)
+            if worker.is_spent and was_used and not self._closed:
+                # A file before this one may have left it with a damaged or a full memory.
+                decoded = self._attempt(self._worker(), record)
+            return decoded
+        except OSError as error:  # only starting a process raises it
+            return Decoded(record, reason=f"no worker process could be started ({error.strerror})", retry=True)
+
+    def _attempt(self, worker: _Worker, record: FileRecord) -> Decoded:
+        try:
+            return self._converse(worker, record)
+        except TimeoutError:
             self._drop(worker)
-            return Decoded(record, reason=reason, retry=not worker.died_of_the_file)
+            limit = f"took longer than {self._time_limit:g} s"
+            if worker.is_decoding and not worker.is_stuck:
+                return Decoded(record, reason=f"{limit} to decode")
+            self._stalls.add(record.path)
+            return Decoded(record, reason=f"{limit} to read", retry=True)
+        except (OSError, ValueError, EOFError):
+            worker.is_spent = True
+            self._drop(worker)
+            return Decoded(record, reason=worker.last_words, retry=not worker.died_of_the_file)
 
     def _converse(self, worker: _Worker, record: FileRecord) -> Decoded:
-        answer = worker.ask({"path": record.path})
+        worker.wait_until_ready()
+        started = time.monotonic()
+        answer, _ = worker.ask({"path": record.path}, self._time_limit)
+        left = self._time_limit - (time.monotonic() - started)
+        self._stalls.clear(record.path)
         if "reason" in answer:
             return _refused(record, answer)
         seen = FileRecord(record.path, answer["size"], answer["mtime_ns"])
@@ -125,10 +156,11 @@ class DecodePool:
         if self._known(content_hash):
             worker.tell({"pixels": False})
             return Decoded(seen, content_hash, seconds=answer["seconds"])
-        answer = worker.ask({"pixels": True})
+        worker.is_decoding = True
+        answer, pixels = worker.ask({"pixels": True}, left)
+        worker.is_decoding = False
         if "reason" in answer:
             return _refused(seen, answer)
-        pixels = worker.read_pixels(self._size)
         return Decoded(seen, content_hash, pixels, ImageFacts(**answer["facts"]), seconds=answer["seconds"])
 
     def _worker(self) -> _Worker:
@@ -137,7 +169,7 @@ class DecodePool:
             self._drop(worker)
             worker = None
         if worker is None:
-            worker = self._local.worker = _Worker(self._settings, answer_bytes=self._size * self._size * 3)
+            worker = self._local.worker = _Worker(self._settings, self._size)
             with self._lock:
                 self._workers.add(worker)
                 if self._closed:
@@ -151,6 +183,135 @@ class DecodePool:
             self._workers.discard(worker)
 
 
+def _refused(record: FileRecord, answer: dict[str, Any]) -> Decoded:
+    return Decoded(record, reason=answer["reason"], ignored=answer["ignored"], retry=answer["retry"])
+
+
+class _Worker:
+    """The pool's end of one worker process. A thread listens to it, so that nothing ever waits for it for good.
+
+    `is_used` and `is_decoding` are the pool's notes. `is_spent` says that it has died or run out of memory, `is_stuck`
+    that it could not be ended.
+    """
+
+    def __init__(self, settings: str, size: int) -> None:
+        """Images in its answers have `size` x `size` pixels. Raises OSError where no process can be started."""
+        code = f"import sys; sys.path[:] = {sys.path!r}; from mmsearch.decode_worker import work; work()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=-1,
+            env=config.worker_environment(),
+            start_new_session=True,  # Ctrl-C is for the main process, which finishes its batch first
+        )
+        self.is_used = self.is_decoding = self.is_spent = self.is_stuck = False
+        self._is_ready = self._is_silent = self._has_ended = False
+        self._size = size
+        self._answers: SimpleQueue[tuple[dict[str, Any], NDArray[np.uint8] | None] | None] = SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, name="decode-answers", daemon=True)
+        self._listener.start()
+        with contextlib.suppress(OSError):  # it has ended already, as the first question will show
+            self._write(settings)
+
+    @property
+    def is_usable(self) -> bool:
+        return not self.is_spent and self._process.poll() is None
+
+    @property
+    def died_of_the_file(self) -> bool:
+        """Whether the same would happen again: not where the machine (out of memory) or a user killed the process."""
+        return self._process.returncode in {-crash for crash in _CRASHES}
+
+    @property
+    def last_words(self) -> str:
+        """Why the process is gone, in words."""
+        status = self._process.returncode
+        if status is None:
+            return "its decoder does not answer"
+        if status == -9:  # SIGKILL, a name that Windows has not
+            return "its decoder was killed (SIGKILL), perhaps because memory ran out"
+        if status < 0:
+            return f"its decoder crashed ({_signal_name(-status)})"
+        return f"its decoder ended early (status {status})"
+
+    def wait_until_ready(self) -> None:
+        """Raises `EOFError` where it does not get so far."""
+        if self._is_ready:
+            return
+        try:
+            self._receive(_START_LIMIT)
+        except TimeoutError as error:
+            raise EOFError from error
+        self._is_ready = True
+
+    def ask(self, message: dict[str, Any], timeout: float) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+        """Its answer, and the pixels if there are any. Raises `TimeoutError` after so many seconds, `EOFError` where
+        it has died."""
+        self.tell(message)
+        return self._receive(timeout)
+
+    def tell(self, message: dict[str, Any]) -> None:
+        self._write(json.dumps(message))
+
+    def kill(self) -> None:
+        """Let it end; whoever waits for an answer is told so."""
+        self._process.kill()
+        self._answers.put(None)
+
+    def end(self) -> None:
+        """Kill the process if it still runs, and free what it held."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if not self._is_silent:
+            self.kill()
+        try:
+            self._process.wait(_GRACE)  # one that has closed its output is about to tell why by its status
+            self._listener.join(_GRACE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.is_stuck = True
+            threading.Thread(target=self._process.wait, name="decode-left-behind", daemon=True).start()
+        with contextlib.suppress(OSError):  # bytes that it never took are of no use now
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+    def _receive(self, timeout: float) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+        try:
+            answer = self._answers.get(timeout=max(0.0, timeout))
+        except Empty:
+            raise TimeoutError from None
+        if answer is None:
+            raise EOFError
+        self.is_spent = bool(answer[0].get("spent"))
+        return answer
+
+    def _listen(self) -> None:
+        """Pass answers on until the process ends, however it does."""
+        import numpy as np
+
+        stdout = self._process.stdout
+        assert stdout is not None
+        _widen(stdout, self._size * self._size * 3)
+        with stdout, contextlib.suppress(ValueError):  # half a line
+            while (line := stdout.readline()).endswith(b"\n"):
+                answer, pixels = json.loads(line), None
+                if "facts" in answer:
+                    pixels = np.empty((self._size, self._size, 3), np.uint8)
+                    if stdout.readinto(pixels.data.cast("B")) != pixels.nbytes:  # type: ignore[attr-defined]
+                        break
+                self._answers.put((answer, pixels))
+        self._is_silent = True
+        self._answers.put(None)
+
+    def _write(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+
+
 def _widen(pipe: IO[bytes], size: int) -> None:
     """Let a pipe hold an answer whole, so that the worker need not take turns with its reader; only Linux can."""
     with contextlib.suppress(ImportError, AttributeError, OSError):
@@ -159,214 +320,8 @@ def _widen(pipe: IO[bytes], size: int) -> None:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size + _LINE_BYTES)
 
 
-def _refused(record: FileRecord, answer: dict[str, Any]) -> Decoded:
-    return Decoded(record, reason=answer["reason"], ignored=answer["ignored"], retry=answer["retry"])
-
-
-class _Watchdog:
-    """Ends workers that are busy with one file for too long: one thread for all of them, a timer each would cost more
-    than reading a small file."""
-
-    def __init__(self, time_limit: float) -> None:
-        self._time_limit = time_limit
-        self._deadlines: dict[_Worker, float] = {}
-        self._lock = threading.Lock()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-        self._thread.start()
-
-    @contextlib.contextmanager
-    def watching(self, worker: _Worker) -> Iterator[None]:
-        """The worker has the time limit for what is done inside, give or take a twentieth."""
-        with self._lock:
-            self._deadlines[worker] = time.monotonic() + self._time_limit
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._deadlines[worker]
-
-    def close(self) -> None:
-        self._closed.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._closed.wait(self._time_limit / 20):
-            with self._lock:
-                for worker, deadline in self._deadlines.items():
-                    if time.monotonic() > deadline:
-                        worker.kill_as_too_slow()
-
-
-class _Worker:
-    """The pool's end of one worker process."""
-
-    def __init__(self, settings: str, *, answer_bytes: int) -> None:
-        """`answer_bytes` is the size of an image in its answers."""
-        code = f"import sys; sys.path[:] = {sys.path!r}; from mmsearch.decode_pool import work; work()"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=-1,
-            start_new_session=True,  # Ctrl-C is for the main process, which finishes its batch first
-        )
-        _widen(self._stdout, answer_bytes)
-        self._too_slow = False
-        with contextlib.suppress(OSError):  # it has ended already, as the first question will show
-            self._write(settings)
-
-    @property
-    def is_usable(self) -> bool:
-        return not self._too_slow and self._process.poll() is None
-
-    @property
-    def died_of_the_file(self) -> bool:
-        """Whether the same would happen again: not where the machine (out of memory) or a user killed the process."""
-        return self._too_slow or self._process.wait() in {-crash for crash in _CRASHES}
-
-    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        self.tell(message)
-        line = self._stdout.readline()
-        if not line.endswith(b"\n"):
-            raise EOFError
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def tell(self, message: dict[str, Any]) -> None:
-        self._write(json.dumps(message))
-
-    def read_pixels(self, size: int) -> NDArray[np.uint8]:
-        import numpy as np
-
-        pixels = np.empty((size, size, 3), np.uint8)
-        if self._stdout.readinto(pixels.data.cast("B")) != pixels.nbytes:  # type: ignore[attr-defined]
-            raise EOFError
-        return pixels
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def end(self) -> None:
-        """Kill the process if it still runs, and free what it held."""
-        self.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):  # bytes that it never took are of no use now
-                if stream is not None:
-                    stream.close()
-
-    def kill_as_too_slow(self) -> None:
-        self._too_slow = True
-        self.kill()
-
-    def last_words(self, time_limit: float) -> str:
-        """Why the process is gone, in words."""
-        status = self._process.wait()
-        if self._too_slow:
-            return f"took longer than {time_limit:g} s"
-        if status < 0:
-            return f"its decoder crashed ({signal.Signals(-status).name})"
-        return f"its decoder ended early (status {status})"
-
-    @property
-    def _stdout(self) -> IO[bytes]:
-        assert self._process.stdout is not None
-        return self._process.stdout
-
-    def _write(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
-        self._process.stdin.flush()
-
-
-# --- the worker's side -------------------------------------------------------------------------------------------
-
-
-def work() -> None:
-    """The worker process: answer requests until standard input ends."""
-    requests = sys.stdin.buffer
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    # Whatever a codec prints must not land among the answers.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    settings = json.loads(requests.readline())
-    how = Preprocess.from_json(settings["preprocess"])
-    for line in requests:
-        _serve(json.loads(line)["path"], how, settings["max_pixels"], requests, answers)
-        answers.flush()
-
-
-def _serve(path: str, how: Preprocess, max_pixels: int, requests: IO[bytes], answers: IO[bytes]) -> None:
-    from mmsearch import decode, preprocess
-    from mmsearch.errors import DecodeError
-
+def _signal_name(number: int) -> str:
     try:
-        with _open_regular(path) as file:
-            before = os.fstat(file.fileno())
-            started = time.perf_counter()
-            refusal = _check_prefix(path, file)
-            if refusal:
-                _answer(answers, refusal)
-                return
-            digest = content_hash(file)
-            file.seek(0)
-            spent = time.perf_counter() - started
-            seen = {"hash": digest.hex(), "size": before.st_size, "mtime_ns": before.st_mtime_ns, "seconds": spent}
-            _answer(answers, seen)
-            if not json.loads(requests.readline())["pixels"]:
-                return
-            started = time.perf_counter()
-            image, facts = decode.decode(file, max_pixels=max_pixels, target=how.resize)
-            pixels = preprocess.prepare_image(image, how).tobytes()
-            after = os.fstat(file.fileno())
-            spent += time.perf_counter() - started
-    except DecodeError as error:
-        _answer(answers, _refusal(error.message))
-        return
-    except OSError as error:
-        _answer(answers, _refusal(error.strerror or str(error), retry=True))
-        return
-    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        _answer(answers, _refusal("it changed while it was read", retry=True))
-        return
-    line = json.dumps({"facts": asdict(facts), "seconds": spent}).encode()
-    answers.write(line + b"\n" + pixels)
-    answers.flush()
-
-
-def content_hash(file: IO[bytes]) -> bytes:
-    """BLAKE2b-128 of all of a binary file, which is read in pieces from where it stands."""
-    import hashlib
-
-    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()  # type: ignore[arg-type]
-
-
-def _open_regular(path: str) -> IO[bytes]:
-    import stat
-
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    file = os.fdopen(descriptor, "rb")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise OSError("not a regular file")
-    return file
-
-
-def _check_prefix(path: str, file: IO[bytes]) -> dict[str, Any] | None:
-    from mmsearch import decode
-
-    if decode.has_image_extension(path):
-        return None
-    prefix = file.read(decode.PREFIX_BYTES)
-    file.seek(0)
-    return None if decode.has_image_signature(prefix) else _refusal("not an image", ignored=True)
-
-
-def _refusal(reason: str, *, ignored: bool = False, retry: bool = False) -> dict[str, Any]:
-    return {"reason": reason, "ignored": ignored, "retry": retry}
-
-
-def _answer(answers: IO[bytes], fields: dict[str, Any]) -> None:
-    answers.write(json.dumps(fields).encode() + b"\n")
-    answers.flush()
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

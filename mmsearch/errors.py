@@ -21,6 +21,9 @@ MMSearchError                 exit 1
 
 from __future__ import annotations
 
+# Characters of other people's words that are passed on: two lines on a terminal. Some repeat what a file holds.
+_LONGEST_LINE = 160
+
 
 class MMSearchError(Exception):
     """Base of all mmsearch errors: one line that says what is wrong, and a hint that says what to do.
@@ -105,3 +108,9 @@ class ModelUnavailableError(ModelError):
 
 class DeviceError(MMSearchError):
     """The device asked for is not present or does not work."""
+
+
+def one_line(text: str) -> str:
+    """Words of a file or a library without line ends, control characters and undue length."""
+    line = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
+    return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"

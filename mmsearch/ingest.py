@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmsearch import config
-from mmsearch.decode_pool import DEFAULT_TIME_LIMIT, Decoded, DecodePool
+from mmsearch.decode_pool import Decoded, DecodePool
 from mmsearch.encoding import EncodingStage
 from mmsearch.errors import ModelMismatchError
 from mmsearch.events import Breakdown, Event, Finished, Notice, Progress, Skipped, Summary
@@ -57,7 +57,7 @@ class IndexSettings:
     batch_size: int = 0
     workers: int = 0
     max_pixels: int = config.DEFAULT_MAX_PIXELS
-    time_limit: float = DEFAULT_TIME_LIMIT
+    time_limit: float = config.DEFAULT_TIME_LIMIT
 
 
 @dataclass(slots=True)
@@ -317,6 +317,8 @@ class Indexer:
             summary.device, summary.precision = encoder.device, encoder.precision
         with self._catalog.transaction():
             self._catalog.drop_released()
+            if self._left:
+                self._catalog.drop_empty_folders()
         if self._stored and not summary.interrupted:
             refresh_vectors(self._catalog, self._stored)
         summary.total = self._catalog.count_images()

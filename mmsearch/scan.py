@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 
+from mmsearch import long_paths
 from mmsearch.types import ScanOptions
 
 # Files directly in one folder: (size in bytes, mtime in ns) by name. Names are bytes, as the file system and the
@@ -85,24 +85,10 @@ def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSE
         try:
             if options.follow_symlinks and _seen_before(path, visited):
                 continue
-            with os.scandir(path) as entries:
-                listing = sorted(entries, key=attrgetter("name"))
+            files, below, unreadable = _read(path, options, report)
         except OSError as error:
             report(os.fsdecode(path), error)
             continue
-        files: dict[bytes, tuple[int, int]] = {}
-        below: list[bytes] = []
-        unreadable: list[bytes] = []
-        for entry in listing:
-            if not options.hidden and entry.name.startswith(b"."):
-                continue
-            try:
-                _sort_in(entry, options.follow_symlinks, files, below)
-            except FileNotFoundError:  # deleted since it was listed
-                continue
-            except OSError as error:
-                unreadable.append(entry.name)
-                report(os.fsdecode(entry.path), error)
         if match is not None:
             relative = os.path.relpath(os.fsdecode(path), root)
             files = {name: files[name] for name in files if match(os.path.join(relative, os.fsdecode(name)), False)}
@@ -111,21 +97,38 @@ def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSE
         yield Folder(os.fsdecode(path), files, unreadable)
 
 
+def _read(
+    path: bytes, options: ScanOptions, report: Callable[[str, OSError], None]
+) -> tuple[dict[bytes, tuple[int, int]], list[bytes], list[bytes]]:
+    """The files, folders (whole paths) and unreadable entries directly in a folder."""
+    files: dict[bytes, tuple[int, int]] = {}
+    below: list[bytes] = []
+    unreadable: list[bytes] = []
+    with long_paths.listing(path) as listing:
+        for name, entry in listing:
+            if not options.hidden and name.startswith(b"."):
+                continue
+            try:
+                if entry.is_file(follow_symlinks=options.follow_symlinks):
+                    status = entry.stat(follow_symlinks=options.follow_symlinks)
+                    files[name] = (status.st_size, status.st_mtime_ns)
+                elif entry.is_dir(follow_symlinks=options.follow_symlinks):
+                    below.append(os.path.join(path, name))
+            except FileNotFoundError:  # deleted since it was listed
+                continue
+            except OSError as error:
+                unreadable.append(name)
+                report(os.fsdecode(os.path.join(path, name)), error)
+    return files, below, unreadable
+
+
 def _seen_before(path: bytes, visited: set[tuple[int, int]]) -> bool:
-    status = os.stat(path)
+    status = long_paths.status(path)
     identity = (status.st_dev, status.st_ino)
     if identity in visited:
         return True
     visited.add(identity)
     return False
-
-
-def _sort_in(entry: os.DirEntry[bytes], follow: bool, files: dict[bytes, tuple[int, int]], below: list[bytes]) -> None:
-    if entry.is_file(follow_symlinks=follow):
-        status = entry.stat(follow_symlinks=follow)
-        files[entry.name] = (status.st_size, status.st_mtime_ns)
-    elif entry.is_dir(follow_symlinks=follow):
-        below.append(entry.path)
 
 
 def _matcher(options: ScanOptions) -> Callable[[str, bool], bool] | None:

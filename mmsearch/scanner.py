@@ -108,7 +108,7 @@ class Scanner:
                 continue
             why = None if is_there else scan.absence(place.root, may_be_empty=False)
             if why:
-                self.skipped.append(Skipped(place.root, f"{why} any more; its images are kept"))
+                self.skipped.append(Skipped(place.root, f"{why} all of a sudden; its images are kept"))
                 return
             is_there = True
             self._list(scan.Folder(path, {}), scan.compare({}, known))

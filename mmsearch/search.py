@@ -156,7 +156,7 @@ class Searcher:
 
     def _embed_image(self, data: bytes, stored: StoredEncoder) -> tuple[NDArray[np.float32], str]:
         from mmsearch import decode, preprocess
-        from mmsearch.decode_pool import content_hash
+        from mmsearch.decode_worker import content_hash
 
         how = stored.info.preprocess
         image, _ = decode.decode(io.BytesIO(data), max_pixels=self._max_pixels, target=how.resize)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
+from mmsearch.errors import StorageError
 from mmsearch.types import FileRecord
 
 # Bytes read back at a time: some 500 entries.
@@ -25,7 +29,8 @@ class WorkList:
     """Written by one thread, read by another. `close` says that nothing more will come."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `discard`)
+        with _translated():
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `discard`)
         self._changed = threading.Condition()
         self._written = self._read = 0
         self._ready: deque[bytes] = deque()
@@ -34,7 +39,7 @@ class WorkList:
 
     def put(self, work: Work) -> None:
         line = json.dumps((work.kind, work.record.path, work.record.size, work.record.mtime_ns)).encode() + b"\n"
-        with self._changed:
+        with self._changed, _translated():
             self._file.seek(self._written)
             self._file.write(line)
             self._written += len(line)
@@ -51,7 +56,8 @@ class WorkList:
             if not self._ready and self._read == self._written and not self._closed:
                 self._changed.wait(timeout)
             if not self._ready:
-                self._refill()
+                with _translated():
+                    self._refill()
             if not self._ready:
                 return None
             kind, path, size, mtime_ns = json.loads(self._ready.popleft())
@@ -73,3 +79,13 @@ class WorkList:
         self._read += len(chunk)
         *lines, self._partial = (self._partial + chunk).split(b"\n")
         self._ready.extend(lines)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = "is full" if error.errno == errno.ENOSPC else f"cannot be used ({error.strerror or error})"
+        place = f"the folder for temporary files{f', {tempfile.tempdir},' if tempfile.tempdir else ''}"
+        raise StorageError(f"{place} {why}", "free some space, or name another in TMPDIR") from error

@@ -17,6 +17,7 @@ from mmsearch.store.catalog import Catalog
 
 FIELDS = {
     "rank", "score", "path", "id", "width", "height", "format", "size", "mtime", "taken_at", "camera", "hash",
+    "offline",
 }  # fmt: skip
 
 

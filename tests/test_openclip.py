@@ -85,7 +85,7 @@ class TestEveryFormOfModel:
         encoder = load(f"local-dir:{tiny_siglip.directory}")
         assert encoder.info.preprocess.resize_mode == "squash"
         model, _, transform = open_clip.create_model_and_transforms(encoder.info.spec)
-        ids = encoder._tokenize(TEXTS)
+        ids = encoder.tokenize(TEXTS)
         check_against_open_clip(encoder, model, transform, lambda texts: torch.from_numpy(ids))
 
     def test_spec_of_the_info_loads_the_same_model(self, encoder: openclip.OpenClipEncoder) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from long_folders import DEPTH, deep_folder
 
-from mmsearch import scan
+from mmsearch import long_paths, scan
 from mmsearch.types import ScanOptions
 
 NAMES = st.text(alphabet="abAB.\n-é\udcff", min_size=1, max_size=3)
@@ -130,6 +134,75 @@ def test_only_regular_files_are_candidates(tmp_path: Path) -> None:
     write(tmp_path, "a.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     assert names(tmp_path, ScanOptions(follow_symlinks=True)) == ["a.jpg"]
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no such sockets on Windows")
+def test_sockets_and_devices_are_no_candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a.jpg")
+    monkeypatch.chdir(tmp_path)  # the address of a socket has room for some 100 bytes
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.jpg")
+        (tmp_path / "zeros.jpg").symlink_to("/dev/zero")
+        assert names(tmp_path, ScanOptions(follow_symlinks=True)) == ["a.jpg"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to become another user")
+def test_a_folder_without_permission_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        write(root, "a.jpg", "locked/b.jpg", "listed/c.jpg", "open/d.jpg")
+        root.chmod(0o755)
+        (root / "locked").chmod(0o000)
+        (root / "listed").chmod(0o744)  # its names can be read, the files' status cannot
+        reported: dict[str, str | None] = {}
+        os.seteuid(65534)
+        try:
+            folders = list(
+                scan.walk(name, name, ScanOptions(), lambda path, error: reported.update({path: error.strerror}))
+            )
+        finally:
+            os.seteuid(0)
+    assert reported == {f"{name}/locked": "Permission denied", f"{name}/listed/c.jpg": "Permission denied"}
+    found = [(os.path.relpath(folder.path, name), list(folder.files), folder.unreadable) for folder in folders]
+    assert found == [(".", [b"a.jpg"], []), ("listed", [], [b"c.jpg"]), ("open", [b"d.jpg"], [])]
+
+
+# --- long paths ---
+
+
+@pytest.mark.skipif(os.scandir not in os.supports_fd, reason="long paths are opened in pieces")
+@pytest.mark.parametrize("follow", [False, True])
+def test_paths_longer_than_the_system_takes_are_walked(follow: bool, tmp_path: Path) -> None:
+    raw = [b"b.jpg", b"caf\xe9.jpg", b"caf\xc3\xa9.jpg"]
+    with deep_folder(tmp_path) as (path, descriptor):
+        for name in raw:
+            os.close(os.open(name, os.O_CREAT, dir_fd=descriptor))
+        os.mkdir("below", dir_fd=descriptor)
+        os.symlink(b"b.jpg", b"link.jpg", dir_fd=descriptor)
+        os.mkfifo("pipe.jpg", dir_fd=descriptor)
+        folders = walk(tmp_path, ScanOptions(follow_symlinks=follow))
+        chosen = names(tmp_path, ScanOptions(include=("b.jpg",), follow_symlinks=follow))
+    files = {folder.path: list(folder.files) for folder in folders}
+    assert len(folders) == DEPTH + 2
+    assert files[path] == sorted([*raw, b"link.jpg"] if follow else raw)
+    assert files[f"{path}/below"] == []
+    assert chosen == [os.path.relpath(f"{path}/b.jpg", tmp_path)]
+
+
+def test_a_single_name_that_is_too_long_is_reported(tmp_path: Path) -> None:
+    missing = str(tmp_path / ("a" * 300))
+    reported: list[str | None] = []
+    assert not list(scan.walk(missing, missing, ScanOptions(), lambda _, error: reported.append(error.strerror)))
+    assert reported == [os.strerror(errno.ENAMETOOLONG)]
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=255), min_size=1, max_size=40), st.booleans())
+def test_pieces_make_up_the_path_and_are_short(parts: list[str], doubled: bool) -> None:
+    path = ("//" if doubled else "/").join(["", *parts]).encode()
+    pieces = long_paths._pieces(path)
+    assert b"/".join(pieces) == "/".join(["", *parts]).encode()
+    assert max(map(len, pieces)) <= 1000
+    assert not any(piece.startswith(b"/") for piece in pieces[1:])
 
 
 # --- symbolic links ---

@@ -384,11 +384,13 @@ with lock.writer(pathlib.Path({str(tmp_path)!r})):
     time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline().strip() == b"held"
-        with pytest.raises(CollectionBusyError, match=rf"process {holder.pid}, since 20"), lock.writer(tmp_path):
-            pass
-        holder.kill()
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline().strip() == b"held"
+            with pytest.raises(CollectionBusyError, match=rf"process {holder.pid}, since 20"), lock.writer(tmp_path):
+                pass
+        finally:
+            holder.kill()
     with lock.writer(tmp_path):
         assert json.loads((tmp_path / lock.HOLDER_NAME).read_text())["pid"] == os.getpid()
 

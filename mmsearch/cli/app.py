@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from mmsearch import __version__
+from mmsearch.cli.doctor import doctor
 from mmsearch.cli.forget import forget
 from mmsearch.cli.index import index
 from mmsearch.cli.info import info
@@ -23,7 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (index, query, info, forget, optimize, models):
+for command in (index, query, info, forget, optimize, doctor, models):
     app.command()(command)
 
 

@@ -53,6 +53,9 @@ def index(
     max_pixels: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images of more pixels (width x height) are skipped unread.")
     ] = config.DEFAULT_MAX_PIXELS,
+    time_limit: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Files that take longer to read and decode are skipped.")
+    ] = config.DEFAULT_TIME_LIMIT,
     wait: WaitOption = 0.0,
     collection: CollectionOption = None,
     json_output: JsonOption = False,
@@ -64,7 +67,7 @@ def index(
     """
     from mmsearch.ingest import IndexSettings
 
-    settings = IndexSettings(batch_size=batch_size, workers=workers, max_pixels=max_pixels)
+    settings = IndexSettings(batch_size=batch_size, workers=workers, max_pixels=max_pixels, time_limit=time_limit)
     options = _options(include, exclude, hidden, follow_symlinks)
     summary = _run(dirs or None, model, device, precision, options, settings, wait, collection)
     if json_output:
@@ -151,7 +154,7 @@ def _run(
                     summary = event.summary
         except CollectionBusyError:
             if stop.is_set():  # while it waited for its turn
-                raise KeyboardInterrupt from None
+                raise typer.Abort from None
             raise
     assert summary is not None
     return summary

@@ -8,7 +8,6 @@ than whole, and made for this machine and this ONNX Runtime, counts as none, and
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -146,7 +145,7 @@ def turn(info: EncoderInfo, notice: Callable[[str], None]) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    path = _beside(info, ".lock")
+    path = lock_path(info)
     try:
         config.make_private(path.parent)
         lock = FileLock(path, mode=0o600)
@@ -161,6 +160,11 @@ def turn(info: EncoderInfo, notice: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def lock_path(info: EncoderInfo) -> Path:
+    """The lock of those that make an export of this model."""
+    return _beside(info, ".lock")
 
 
 def failure(info: EncoderInfo) -> str | None:
@@ -207,10 +211,12 @@ def _beside(info: EncoderInfo, ending: str) -> Path:
 
 
 def _versions() -> dict[str, str]:
+    from importlib import metadata  # takes 0.03 s, and is needed where an export is not
+
     found = {"mmsearch": mmsearch.__version__}
     for name in _MAKERS:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
     return found
 
 

@@ -61,6 +61,7 @@ def open_tokenizer(
     """
     length = text_config.get("context_length", _CONTEXT_LENGTH)
     options = dict(text_config.get("tokenizer_kwargs", {}))
+    tokenizer: Tokenizer | ClipTokenizer
     if folder is None:
         tokenizer, blanked = ClipTokenizer(length, vocabulary or catalogue.clip_vocabulary()), None
         clean = options.pop("clean", "lower")

@@ -139,6 +139,13 @@ class Catalog(EmbeddingStore):
             self._run("DELETE FROM folders WHERE id = ?", (folder,))
         return removed
 
+    def drop_empty_folders(self) -> None:
+        """Forget folders that have no known file left, so that no later run looks for any."""
+        self._run(
+            "DELETE FROM folders WHERE NOT EXISTS (SELECT 1 FROM images WHERE folder_id = folders.id)"
+            " AND NOT EXISTS (SELECT 1 FROM failures WHERE folder_id = folders.id)"
+        )
+
     def drop_released(self) -> int:
         """Drop contents (and their embeddings) that lost their last file. Returns how many."""
         unused = self._all(

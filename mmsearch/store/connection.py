@@ -31,6 +31,7 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
     """
     path = folder / CATALOG_NAME
     with translated(folder):
+        _check_header(path)
         if write:
             _create_private(folder, path)
             return _prepared_for_writing(_open(path, "rw"), folder)
@@ -88,6 +89,18 @@ def _translate(message: str, folder: Path) -> StorageError | CollectionBusyError
         hint = "check its permissions, or choose another: -C"
         return StorageError(f"the collection at {folder} cannot be written", hint)
     return StorageError(f"the catalog in {folder} cannot be used ({message})")
+
+
+def _check_header(path: Path) -> None:
+    """Raise `CollectionVersionError` for a later schema without opening the database, which would leave files beside
+    it. The header lies 60 bytes into the file (sqlite.org/fileformat.html); a newer one in the log is seen later."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(64)
+    except FileNotFoundError:
+        return
+    if header.startswith(b"SQLite format 3\0"):
+        schema.check_number(int.from_bytes(header[60:64], "big"), str(path.parent))
 
 
 def _disk_full(folder: Path) -> StorageError:

@@ -38,7 +38,8 @@ def salvage(folder: Path) -> tuple[int, str]:
     if not images:
         raise StorageError(f"nothing can be read of the catalog in {folder}")
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    for ending in ("-wal", "-shm", ""):
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    for ending in ("", "-wal"):
         if (old := path.with_name(path.name + ending)).exists():
             old.rename(path.with_name(f"{path.name}.damaged-{moment}{ending}"))
     os.replace(recovered / path.name, path)

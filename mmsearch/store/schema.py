@@ -135,7 +135,11 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 def check_version(connection: sqlite3.Connection, path: str) -> None:
     """Raise `CollectionVersionError` where the catalog is newer than this program."""
-    version = version_of(connection)
+    check_number(version_of(connection), path)
+
+
+def check_number(version: int, path: str) -> None:
+    """Raise `CollectionVersionError` for a schema that is newer than this program."""
     if version > VERSION:
         raise CollectionVersionError(
             f"the collection at {path} has schema {version}, this mmsearch knows up to {VERSION}",

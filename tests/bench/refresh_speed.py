@@ -39,7 +39,7 @@ import random_clip
 from commands import middle, note, ratio, rounded
 from PIL import Image
 
-from mmsearch.decode_pool import content_hash
+from mmsearch.decode_worker import content_hash
 from mmsearch.encoders import starter
 from mmsearch.store.catalog import Catalog
 from mmsearch.types import FileRecord, ImageFacts, ScanOptions

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mmsearch.refresh import refresh_vectors
 from mmsearch.store.catalog import Catalog
-from mmsearch.types import EncoderInfo, FileRecord, ImageFacts, ScanOptions
+from mmsearch.store.schema import embeddings_table
+from mmsearch.types import EncoderInfo, ScanOptions
 
 _COARSE = 1_000
 _ROWS_A_FINE = 50
@@ -48,22 +49,43 @@ class Space:
 
 
 def path_of(row: int) -> str:
-    return f"{ROOT}/{row // _FILES_A_FOLDER:05d}/{row:08d}.jpg"
+    return f"{ROOT}/{_folder(row):05d}/{row:08d}.jpg"
 
 
 def fill(folder: Path, info: EncoderInfo, space: Space, rows: int) -> None:
-    """Write the rows into a new collection in `folder` as an index run would, without the vector file."""
-    facts = ImageFacts(500, 375, "JPEG")
-    with Catalog(folder, write=True) as catalog:
-        with catalog.transaction():
-            encoder = catalog.set_encoder(info)
-            catalog.put_root(ROOT, ScanOptions())
-        for first, vectors in space.blocks(rows):
-            with catalog.transaction():
-                for row, vector in enumerate(vectors, first):
-                    content = catalog.add_content(row.to_bytes(16, "big"), facts)
-                    catalog.put_embedding(encoder.id, content, vector)
-                    catalog.put_image(FileRecord(path_of(row), 50_000, 1), content)
+    """Write the rows into a new collection in `folder`, as index runs would have left them, without the vector file.
+
+    The rows go in through SQL in bulk: one at a time, 10 million would take an hour.
+    """
+    with Catalog(folder, write=True) as catalog, catalog.transaction():
+        encoder = catalog.set_encoder(info)
+        catalog.put_root(ROOT, ScanOptions())
+    connection = sqlite3.connect(folder / "catalog.sqlite3", isolation_level=None)
+    connection.execute("PRAGMA synchronous = OFF")
+    for first, vectors in space.blocks(rows):
+        connection.execute("BEGIN")
+        numbers = range(first + 1, first + 1 + len(vectors))
+        folders = [(number, f"{ROOT}/{number:05d}".encode()) for number in {_folder(row) for row in numbers}]
+        connection.executemany("INSERT OR IGNORE INTO folders (id, path) VALUES (?, ?)", folders)
+        connection.executemany(
+            "INSERT INTO contents (id, hash, width, height, format) VALUES (?, ?, 500, 375, 'JPEG')",
+            ((row, row.to_bytes(16, "big")) for row in numbers),
+        )
+        connection.executemany(
+            "INSERT INTO images (id, folder_id, name, size, mtime_ns, content_id) VALUES (?, ?, ?, 50000, 1, ?)",
+            ((row, _folder(row), f"{row:08d}.jpg".encode(), row) for row in numbers),
+        )
+        half = vectors.astype("<f2")
+        connection.executemany(
+            f"INSERT INTO {embeddings_table(encoder.id)} VALUES (?, ?)",
+            ((row, vector.tobytes()) for row, vector in zip(numbers, half, strict=True)),
+        )
+        connection.execute("COMMIT")
+    connection.close()
+
+
+def _folder(row: int) -> int:
+    return row // _FILES_A_FOLDER + 1
 
 
 def build(folder: Path) -> str:

@@ -31,20 +31,21 @@ def load(device: str = "auto", precision: str = "auto") -> OnnxEncoder:
         info(),
         image=FOLDER / "image.onnx",
         text=FOLDER / "text.onnx",
-        tokenize=MaskedTokenizer(FOLDER / "tokenizer.json", _facts()["context_length"]),
+        tokenize=MaskedTokenizer(FOLDER / "tokenizer.json", facts()["context_length"]),
     )
 
 
 def info() -> EncoderInfo:
     """What identifies the model, without opening it."""
-    facts = _facts()
-    how = Preprocess.from_json(facts["preprocess"])
-    return EncoderInfo(models.STARTER, facts["fingerprint"], facts["dim"], how)
+    known = facts()
+    how = Preprocess.from_json(known["preprocess"])
+    return EncoderInfo(models.STARTER, known["fingerprint"], known["dim"], how)
 
 
-def _facts() -> dict[str, Any]:
+def facts() -> dict[str, Any]:
+    """What `starter.json` says: dimensions, preprocessing, and the SHA-256 and size of each file."""
     try:
-        facts: dict[str, Any] = json.loads((FOLDER / "starter.json").read_text("utf-8"))
-        return facts
+        found: dict[str, Any] = json.loads((FOLDER / "starter.json").read_text("utf-8"))
+        return found
     except FileNotFoundError as error:
         raise ModelUnavailableError("the built-in model's files are missing", "install mmsearch again") from error

@@ -1,0 +1,182 @@
+"""What runs in a worker process: read, hash, decode and preprocess one file after the other, within bounds.
+
+`mmsearch.decode_pool` starts it, and tells what they say to each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+from mmsearch import long_paths
+from mmsearch.types import Preprocess
+
+# Memory of a worker, in bytes for each pixel of the limit. Of all formats and sample types, transparent WebP takes the
+# most for an image that is decoded in full (21 bytes a pixel), a JPEG XL of floating-point samples 18; half as much
+# again is left for what allocators waste.
+_BYTES_A_PIXEL = 32
+
+# Bytes of memory for all else: Python, Pillow and the codecs take 100 MB.
+_BASE_BYTES = 512 << 20
+
+# Size of a file, in bytes for each pixel of the limit, over which it is not even read. The largest sample is 8 bytes,
+# the most channels that are read are 4; twice as much is left for further pages and previews.
+_FILE_BYTES_A_PIXEL = 64
+
+# Bytes of a file that are always read: a low limit of pixels is meant for what is shown, not for pages and previews.
+_LEAST_FILE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What all files of a run have in common. `memory_limit` is in bytes; None where the system enforces none."""
+
+    how: Preprocess
+    max_pixels: int
+    memory_limit: int | None
+
+
+def work() -> None:
+    """The worker process: answer requests until standard input ends."""
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    # Whatever a codec prints must not land among the answers.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    told = json.loads(requests.readline())
+    limit = _limit_resources(told["max_pixels"])
+    settings = _Settings(Preprocess.from_json(told["preprocess"]), told["max_pixels"], limit)
+    from mmsearch import decode, preprocess  # noqa: F401  (before the clock of the first file runs)
+
+    _answer(answers, {"ready": True})
+    for line in requests:
+        _serve(json.loads(line)["path"], settings, requests, answers)
+        answers.flush()
+
+
+def memory_limit(max_pixels: int) -> int:
+    """Bytes that a worker may allocate: enough for any image of `max_pixels`, and no more than the machine has."""
+    limit = _BASE_BYTES + _BYTES_A_PIXEL * max_pixels
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        limit = min(limit, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return limit
+
+
+def _limit_resources(max_pixels: int) -> int | None:
+    """Bound the memory of this process. Returns the limit in bytes.
+
+    RLIMIT_DATA counts what is allocated and the stacks of threads; RLIMIT_AS would also count libraries and what
+    allocators reserve without using it, far more with each thread. Only Linux enforces it.
+    """
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is told to the pool; it need not leave gigabytes behind
+    if sys.platform != "linux":
+        return None
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
+        score.write("1000")  # where memory runs out all the same, a worker goes, not the run
+    limit, hard = memory_limit(max_pixels), resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    return limit
+
+
+def _serve(path: str, settings: _Settings, requests: IO[bytes], answers: IO[bytes]) -> None:
+    from mmsearch import decode, preprocess
+    from mmsearch.errors import DecodeError
+
+    try:
+        with _opened(path) as (file, descriptor):
+            before = os.fstat(descriptor)
+            started = time.perf_counter()
+            refusal = _check_prefix(path, file) or _check_file_size(before.st_size, settings.max_pixels)
+            if refusal:
+                _answer(answers, refusal)
+                return
+            digest = content_hash(file)
+            file.seek(0)
+            spent = time.perf_counter() - started
+            seen = {"hash": digest.hex(), "size": before.st_size, "mtime_ns": before.st_mtime_ns, "seconds": spent}
+            _answer(answers, seen)
+            if not json.loads(requests.readline())["pixels"]:
+                return
+            started = time.perf_counter()
+            image, facts = decode.decode(file, max_pixels=settings.max_pixels, target=settings.how.resize)
+            pixels = preprocess.prepare_image(image, settings.how).tobytes()
+            after = os.fstat(descriptor)
+            spent += time.perf_counter() - started
+    except (DecodeError, MemoryError) as error:
+        _answer(answers, _failure(error, settings.memory_limit))
+        return
+    except OSError as error:
+        _answer(answers, _refusal(error.strerror or str(error), retry=True))
+        return
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        _answer(answers, _refusal("it changed while it was read", retry=True))
+        return
+    line = json.dumps({"facts": asdict(facts), "seconds": spent}).encode()
+    answers.write(line + b"\n" + pixels)
+    answers.flush()
+
+
+def content_hash(file: IO[bytes]) -> bytes:
+    """BLAKE2b-128 of all of a binary file, which is read in pieces from where it stands."""
+    import hashlib
+
+    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[IO[bytes], int]]:
+    """A regular file, and its descriptor, which stays open where a decoder closes the file."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = long_paths.open_descriptor(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("not a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file, descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _check_prefix(path: str, file: IO[bytes]) -> dict[str, Any] | None:
+    from mmsearch import decode
+
+    if decode.has_image_extension(path):
+        return None
+    prefix = file.read(decode.PREFIX_BYTES)
+    file.seek(0)
+    return None if decode.has_image_signature(prefix) else _refusal("not an image", ignored=True)
+
+
+def _check_file_size(size: int, max_pixels: int) -> dict[str, Any] | None:
+    if size <= max(_LEAST_FILE_BYTES, _FILE_BYTES_A_PIXEL * max_pixels):
+        return None
+    return _refusal(f"{size:,} bytes are too many for an image of at most {max_pixels:,} pixels")
+
+
+def _failure(error: Exception, limit: int | None) -> dict[str, Any]:
+    """Why an image cannot be decoded; `spent` says that memory ran out, which may be the fault of files before it."""
+    if not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError):
+        return _refusal(getattr(error, "message", ""))
+    most = "there is" if limit is None else f"the limit of {limit >> 20:,} MB"
+    return _refusal(f"needs more memory than {most}") | {"spent": True}
+
+
+def _refusal(reason: str, *, ignored: bool = False, retry: bool = False) -> dict[str, Any]:
+    return {"reason": reason, "ignored": ignored, "retry": retry}
+
+
+def _answer(answers: IO[bytes], fields: dict[str, Any]) -> None:
+    answers.write(json.dumps(fields).encode() + b"\n")
+    answers.flush()

@@ -1,0 +1,67 @@
+"""Whether the files of a model on this machine are those that made a collection's embeddings."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mmsearch.encoders import exported, models, starter
+from mmsearch.errors import MMSearchError
+from mmsearch.types import EncoderInfo
+
+# Whether all is well, what was found, and what can be done about it, which says in a few words what it did.
+Verdict = tuple[bool, str, Callable[[], str] | None]
+
+
+def of(stored: EncoderInfo) -> Verdict:
+    """Look at the built-in model's files, or at the export of another one. Uses no network, loads no model."""
+    return _of_starter(stored) if stored.spec == models.STARTER else _of_export(stored)
+
+
+def _of_starter(stored: EncoderInfo) -> Verdict:
+    try:
+        info, facts = starter.info(), starter.facts()
+    except MMSearchError as error:
+        return False, str(error), None
+    for name, told in facts["files"].items():
+        if not _is_whole(starter.FOLDER / name, told["sha256"]):
+            return False, f"{starter.FOLDER / name} is damaged or missing; install mmsearch again", None
+    if info.fingerprint != stored.fingerprint:
+        problem = f"this mmsearch has another {stored.spec} model than the one that made the embeddings"
+        return False, f"{problem}; index into a new collection, or install the mmsearch that made this one", None
+    return True, f"{stored.spec} is the model that made the embeddings, and whole", None
+
+
+def _of_export(stored: EncoderInfo) -> Verdict:
+    folder = exported.place(stored.fingerprint)
+    left = list(folder.parent.glob(f".making-{folder.name}-*"))
+    lock = FileLock(exported.lock_path(stored), mode=0o600)
+
+    def remove() -> str:
+        for path in [folder, *left]:
+            shutil.rmtree(path, ignore_errors=True)
+        return "removed; the next query makes it again"
+
+    if exported.find(stored.fingerprint) is None and folder.exists():
+        return False, f"the export of {stored.spec} is damaged, or made for another ONNX Runtime", remove
+    if left:
+        try:
+            with lock.acquire(timeout=0):
+                return False, f"an export of {stored.spec} that did not end has left {len(left)} folders", remove
+        except Timeout:
+            return True, f"{stored.spec} is being exported by another mmsearch", None
+    if not folder.exists():
+        return True, f"{stored.spec} has no export yet; the next query makes it", None
+    return True, f"the export of {stored.spec} is whole, and of the model that made the embeddings", None
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False

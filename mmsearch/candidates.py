@@ -53,11 +53,11 @@ class CandidateSource:
         from mmsearch.vectors.files import VectorIndex
 
         path = self._catalog.folder / file.name
-        if not path.exists() and not last_try:
-            raise FilesMoved
         try:
             return VectorIndex(path, size=file.bytes, head_bytes=file.head_bytes, head_digest=file.head_digest)
         except StorageError as error:
+            if not last_try and not path.exists():
+                raise FilesMoved from error
             if file.name not in self._refused:
                 self._notice(f"{error.message}; searching without it, `mmsearch index` will write it again")
                 self._refused.add(file.name)

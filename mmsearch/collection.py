@@ -6,7 +6,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,7 +19,7 @@ from mmsearch.errors import (
 from mmsearch.query import Query
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.connection import CATALOG_NAME
-from mmsearch.types import Encoder, EncoderInfo, Hit, Preprocess, RootRecord, ScanOptions
+from mmsearch.types import CollectionInfo, Encoder, EncoderInfo, Hit, Preprocess, ScanOptions
 
 if TYPE_CHECKING:
     from mmsearch.doctor import Finding
@@ -31,24 +30,6 @@ if TYPE_CHECKING:
     from mmsearch.vectors.kinds import KindName
 
 AnyPath = str | os.PathLike[str]
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionInfo:
-    """What a collection holds. Sizes are in bytes; `failures` are (path, reason)."""
-
-    path: str
-    roots: list[RootRecord]
-    images: int
-    embeddings: int
-    model: str | None
-    dim: int | None
-    fingerprint: str | None
-    catalog_bytes: int
-    vectors_bytes: int
-    vectors_kind: str | None
-    last_run: dict[str, Any] | None
-    failures: list[tuple[str, str]]
 
 
 class Collection:
@@ -166,11 +147,16 @@ class Collection:
                 notices,
             )
             for event in indexer.run():
-                if isinstance(event, Finished) and sources:
-                    roots.check_found(catalog, planned, event.summary)
-                if isinstance(event, Finished) and event.summary.encoded and not event.summary.interrupted:
-                    self._prepare_queries()
-                yield event
+                if isinstance(event, Finished):
+                    finished = event
+                else:
+                    yield event
+            if sources:
+                roots.check_found(catalog, planned, finished.summary)
+        # The lock is free again: others may write while the model is prepared.
+        if finished.summary.encoded and not finished.summary.interrupted:
+            self._prepare_queries()
+        yield finished
 
     def forget(self, folder: AnyPath, *, wait: float = 0.0) -> int:
         """Drop all images at and below a folder from the collection (files are not touched); returns how many.
@@ -341,10 +327,11 @@ class Collection:
 
     def _load_encoder(self, spec: str, stored: EncoderInfo | None, *, device: str, precision: str) -> Encoder:
         """The encoder of an index run: an export where that is as good, since it is open in no time; else all of it."""
-        from mmsearch.encoders import load_encoder, load_export
+        from mmsearch.encoders import identify, load_encoder, load_export
 
         if self._encoder is None or self._encoder[0] != spec:
-            encoder = load_export(stored, device=device, precision=precision) if stored else None
+            known = stored or identify(spec, self._notice)
+            encoder = load_export(known, device=device, precision=precision) if known else None
             if encoder is None:
                 encoder = load_encoder(spec, device=device, precision=precision, notice=self._notice)
             self._encoder = (spec, encoder)

@@ -91,41 +91,44 @@ def _limit_resources(max_pixels: int) -> int | None:
 
 
 def _serve(path: str, settings: _Settings, requests: IO[bytes], answers: IO[bytes]) -> None:
-    from mmsearch import decode, preprocess
+    """Answer for one file, in one or two steps."""
     from mmsearch.errors import DecodeError
 
     try:
         with _opened(path) as (file, descriptor):
-            before = os.fstat(descriptor)
-            started = time.perf_counter()
+            before, started = os.fstat(descriptor), time.perf_counter()
             refusal = _check_prefix(path, file) or _check_file_size(before.st_size, settings.max_pixels)
             if refusal:
                 _answer(answers, refusal)
                 return
-            digest = content_hash(file)
+            digest = content_hash(file).hex()
             file.seek(0)
             spent = time.perf_counter() - started
-            seen = {"hash": digest.hex(), "size": before.st_size, "mtime_ns": before.st_mtime_ns, "seconds": spent}
+            seen = {"hash": digest, "size": before.st_size, "mtime_ns": before.st_mtime_ns, "seconds": spent}
             _answer(answers, seen)
-            if not json.loads(requests.readline())["pixels"]:
-                return
-            started = time.perf_counter()
-            image, facts = decode.decode(file, max_pixels=settings.max_pixels, target=settings.how.resize)
-            pixels = preprocess.prepare_image(image, settings.how).tobytes()
-            after = os.fstat(descriptor)
-            spent += time.perf_counter() - started
+            if json.loads(requests.readline())["pixels"]:
+                fields, pixels = _decode(file, settings)
+                after = os.fstat(descriptor)
+                if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                    fields, pixels = _refusal("it changed while it was read", retry=True), b""
+                else:
+                    fields["seconds"] += spent
+                answers.write(json.dumps(fields).encode() + b"\n" + pixels)
+                answers.flush()
     except (DecodeError, MemoryError) as error:
         _answer(answers, _failure(error, settings.memory_limit))
-        return
     except OSError as error:
         _answer(answers, _refusal(error.strerror or str(error), retry=True))
-        return
-    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        _answer(answers, _refusal("it changed while it was read", retry=True))
-        return
-    line = json.dumps({"facts": asdict(facts), "seconds": spent}).encode()
-    answers.write(line + b"\n" + pixels)
-    answers.flush()
+
+
+def _decode(file: IO[bytes], settings: _Settings) -> tuple[dict[str, Any], bytes]:
+    """The facts with the seconds it took, and the pixels."""
+    from mmsearch import decode, preprocess
+
+    started = time.perf_counter()
+    image, facts = decode.decode(file, max_pixels=settings.max_pixels, target=settings.how.resize)
+    pixels = preprocess.prepare_image(image, settings.how).tobytes()
+    return {"facts": asdict(facts), "seconds": time.perf_counter() - started}, pixels
 
 
 def content_hash(file: IO[bytes]) -> bytes:

@@ -148,11 +148,12 @@ class Searcher:
         return _Asked(query, vector, None if query.include_self else content_hash, self._hidden(query))
 
     def _embed_stored(self, like: str | int, stored: StoredEncoder) -> tuple[NDArray[np.float32], str]:
-        record = self._catalog.image_by_id(like) if isinstance(like, int) else self._catalog.image_at(like)
-        if record is None:
+        with self._catalog.snapshot():
+            record = self._catalog.image_by_id(like) if isinstance(like, int) else self._catalog.image_at(like)
+            vectors = self._catalog.embeddings(stored, [record.content_id] if record else [])[1]
+        if record is None or not len(vectors):
             raise SourceError(f"{like} is not in the collection", "use --image for a picture that is not indexed")
-        vector = self._catalog.embeddings(stored, [record.content_id])[1][0]
-        return vector / np.linalg.norm(vector), record.content_hash
+        return vectors[0] / np.linalg.norm(vectors[0]), record.content_hash
 
     def _embed_image(self, data: bytes, stored: StoredEncoder) -> tuple[NDArray[np.float32], str]:
         from mmsearch import decode, preprocess

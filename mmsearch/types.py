@@ -177,3 +177,21 @@ class RootRecord:
     options: ScanOptions = field(default_factory=ScanOptions)
     images: int = 0
     offline_since: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """What a collection holds. Sizes are in bytes; `failures` are (path, reason)."""
+
+    path: str
+    roots: list[RootRecord]
+    images: int
+    embeddings: int
+    model: str | None
+    dim: int | None
+    fingerprint: str | None
+    catalog_bytes: int
+    vectors_bytes: int
+    vectors_kind: str | None
+    last_run: dict[str, Any] | None
+    failures: list[tuple[str, str]]

@@ -114,6 +114,15 @@ def test_a_large_image_takes_less_than_its_share_of_the_limit(
 
 
 @linux
+@pytest.mark.parametrize(("mode", "format_name"), [("RGBA", "PNG"), ("I;16", "PNG"), ("F", "TIFF")])
+def test_odd_samples_are_converted_in_bands(mode: str, format_name: str, tmp_path: Path) -> None:
+    side = 3000
+    outcomes, pool = run(tmp_path, {"large": file_bytes(large(mode, side), format_name)}, max_pixels=side * side)
+    assert outcomes["large"].pixels is not None
+    assert pool.peak_kb / 1000 < 60 + 12 * side * side / 1e6, "as a whole, it takes 20 to 31 bytes a pixel"
+
+
+@linux
 def test_decoders_do_not_start_a_thread_for_each_core(tmp_path: Path) -> None:
     script = """
 import pathlib, sys, threading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
@@ -246,6 +247,22 @@ def test_integers_beyond_16_bits_are_stretched() -> None:
     assert np.asarray(decode.to_rgb(Image.fromarray(values)))[0, :, 0].tolist() == [0, 128, 255]
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "I", "F"])
+def test_an_image_in_bands_is_as_good_as_whole(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(6).integers(0, 256, (48, 64, 4), dtype=np.uint8)
+    if mode in {"I;16", "I", "F"}:
+        kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        image = Image.fromarray(values[:, :, 0].astype(kind) * 200)
+    else:
+        image = Image.fromarray(values, "RGBA").convert(mode)
+        if mode == "P":
+            image.info["transparency"] = 7
+    assert image.mode == mode
+    whole = np.asarray(decode.to_rgb(image))
+    monkeypatch.setattr(decode, "_BAND_PIXELS", 300)  # 4 rows, and of the last band the rest
+    assert np.array_equal(np.asarray(decode.to_rgb(image)), whole)
+
+
 def test_palettes_with_and_without_transparency() -> None:
     palette = Image.new("P", (4, 3), 1)
     palette.putpalette([0, 0, 0, 200, 100, 50])
@@ -473,6 +490,56 @@ def test_a_damaged_image_is_told_from_no_image() -> None:
         assert not isinstance(caught.value, NotAnImageError), name
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("two\nlines and\x1b[31m colour\x9b", "two lines and [31m colour"),
+        ("", "ValueError"),
+        ("invalid literal for int() with base 10: b'\\xff'", "a number in its header is none"),
+        ("Generic Error. Please report this", "its decoder gave up"),
+        ("w" * 100_000, "w" * 159 + "…"),
+    ],
+)
+def test_what_decoders_say_becomes_one_short_line(words: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(file: Any, formats: list[str]) -> None:
+        raise ValueError(words)
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(DecodeError) as caught:
+        read(b"\xff\xd8\xff\xe0")
+    assert caught.value.message == f"damaged image ({told})"
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes"),
+    [
+        (OSError("broken data stream"), DecodeError),
+        (OSError(errno.EINVAL, "Invalid argument"), DecodeError),
+        (OSError(errno.EIO, "Input/output error"), OSError),
+        (MemoryError(), ImageTooLargeError),
+        (RecursionError(), DecodeError),
+        (type("PanicException", (BaseException,), {})("called `Option::unwrap()`"), DecodeError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_errors_of_decoders_and_of_the_disk(
+    error: BaseException, becomes: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: Any, formats: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(becomes) as caught:
+        read(b"\xff\xd8\xff\xe0")
+    assert type(caught.value) is becomes
+
+
+def test_a_jpeg_xl_whose_size_is_hidden_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jxl_header, "read_size", lambda file: None)
+    with pytest.raises(DecodeError, match="its header cannot be read"):
+        read(written("JXL"))
+
+
 # --- scaling while decoding ---
 
 HOW = Preprocess(size=224, resize=224)
@@ -540,6 +607,7 @@ def test_facts_from_exif(format_name: str) -> None:
         ("Leica", "", "Leica"),
         ("", "", None),
         ("a\nb", "c\td", "a b c d"),
+        ("a\x1b[31m", "b", "a [31m b"),
     ],
 )
 def test_the_camera_is_named_once(make: str, model: str, camera: str | None) -> None:

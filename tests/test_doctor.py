@@ -191,6 +191,13 @@ def test_a_damaged_vector_file_is_told_passed_over_and_written_again(
     assert command("doctor", "-C", place).code == 0
 
 
+@pytest.mark.parametrize("vector", ["x''", "x'00'", "x'0000'"])
+def test_a_search_that_meets_a_damaged_embedding_names_the_cure(command: Command, place: Path, vector: str) -> None:
+    sql(f"UPDATE embeddings_1 SET vector = {vector} WHERE content_id = 3")(place)
+    outcome = command("query", "a cat", "-C", place)
+    assert outcome.code == 1 and "doctor --repair" in outcome.err and outcome.err.count("\n") == 1
+
+
 def test_embeddings_to_be_made_again_are_listed_till_then(command: Command, place: Path, sample_data: Path) -> None:
     with edited(place) as database:
         database.execute("DELETE FROM embeddings_1 WHERE content_id = 2")

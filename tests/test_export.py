@@ -23,6 +23,7 @@ from mmsearch.encoders import (
     export,
     exported,
     exporting,
+    identify,
     load_encoder,
     load_export,
     load_query_encoder,
@@ -430,3 +431,9 @@ def test_queries_without_torch_and_without_the_model(clip: Exported, photos: Pat
     for hits, wanted in zip(json.loads(done.stdout), expected, strict=True):
         assert [path for path, _ in hits] == [hit.path for hit in wanted]
         np.testing.assert_allclose([score for _, score in hits], [hit.score for hit in wanted], atol=1e-4)
+
+
+def test_a_model_is_identified_without_loading_it(tiny_clip: TinyModel) -> None:
+    spec = f"{tiny_clip.name}:{tiny_clip.checkpoint}"
+    assert identify(spec) == load_encoder(spec).info
+    assert identify(f"local-dir:{tiny_clip.checkpoint.parent}") is None, "only the loaded model can say"

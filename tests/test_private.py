@@ -96,7 +96,7 @@ def test_everything_is_made_for_the_user_only(command: Command, photos: Path, ho
         config.make_private(config.cache_dir() / "exports")
     finally:
         os.umask(before)
-    paths = [path for path in home.rglob("*")]
+    paths = list(home.rglob("*"))
     assert config.collection_path("holidays") in paths and len(paths) > 6
     modes = {str(path): stat.S_IMODE(path.stat().st_mode) for path in paths}
     assert {path: mode for path, mode in modes.items() if mode != (0o700 if os.path.isdir(path) else 0o600)} == {}

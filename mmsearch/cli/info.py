@@ -10,7 +10,7 @@ import typer
 from mmsearch.cli.options import CollectionOption, JsonOption
 
 if TYPE_CHECKING:
-    from mmsearch.collection import CollectionInfo
+    from mmsearch.types import CollectionInfo
 
 # Failures listed for people; `--json` lists them all.
 _SHOWN_FAILURES = 20

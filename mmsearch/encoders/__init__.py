@@ -20,6 +20,7 @@ __all__ = [
     "choose_default",
     "ensure_export",
     "expected_preprocess",
+    "identify",
     "load_encoder",
     "load_export",
     "load_query_encoder",
@@ -97,6 +98,23 @@ def load_export(stored: EncoderInfo, *, device: str = "auto", precision: str = "
     from mmsearch.encoders import exporting
 
     return exporting.load_export(stored, device, precision)
+
+
+def identify(spec: str, notice: Callable[[str], None] = _say_nothing, *, progress: bool = True) -> EncoderInfo | None:
+    """What identifies the model that `spec` names, without loading it; None where only the loaded model can say.
+
+    Fetches the model's files where they are not on this disk, and reads all of the weights the first time.
+    """
+    from mmsearch.encoders import files, fingerprints, settings
+    from mmsearch.types import EncoderInfo
+
+    source = resolve(spec)
+    how = settings.expected(source)
+    if how is None:
+        return None
+    found = files.locate(source, notice=notice, progress=progress)
+    fingerprint = fingerprints.fingerprint(found.build_config, how, found.weights)
+    return EncoderInfo(source.spec, fingerprint, int(found.config["embed_dim"]), how)
 
 
 def ensure_export(encoder: Encoder, notice: Callable[[str], None] = _say_nothing) -> None:

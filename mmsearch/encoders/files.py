@@ -48,6 +48,11 @@ class ModelFiles:
     quick_gelu: bool = False
 
     @property
+    def build_config(self) -> dict[str, Any]:
+        """The configuration that the model is built with: `config`, and what the tag asks for."""
+        return {**self.config, "quick_gelu": True} if self.quick_gelu else dict(self.config)
+
+    @property
     def text_config(self) -> Mapping[str, Any]:
         text: Mapping[str, Any] = self.config["text_cfg"]
         return text

@@ -30,6 +30,10 @@ _TEXT_BATCH = 64
 TextInputs = dict[str, "NDArray[np.int64]"]
 
 
+# Images. Of ViT-B/32 at 256 pixels, 8 took 175 ms of CPU time each on two cores, 32 took 189.
+_TRANSFORMER_BATCH = 8
+
+
 class OnnxEncoder:
     """Two ONNX graphs, one for each tower, opened when first used: a text query never opens the image tower.
 
@@ -39,7 +43,6 @@ class OnnxEncoder:
 
     device = "cpu"
     precision = "fp32"
-    batch_size = config.DEFAULT_BATCH_SIZE
     concurrency = 1
 
     def __init__(
@@ -64,6 +67,11 @@ class OnnxEncoder:
         self._tokenize = tokenize
         self._optimized = optimized
         self._threads = threads or available_cpus()
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a pass: transformers (the exports) are some 7 % faster while activations fit the caches."""
+        return _TRANSFORMER_BATCH if self._optimized else config.DEFAULT_BATCH_SIZE
 
     def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed uint8 (n, size, size, 3); returns float32 (n, dim), L2-normalised, in the order given."""

@@ -192,7 +192,7 @@ def load(source: ModelSource, files: ModelFiles, *, device: str = "auto", precis
     """
     chosen_device = choose_device(device)
     chosen_precision = choose_precision(precision, chosen_device)
-    model_config = {**files.config, "quick_gelu": True} if files.quick_gelu else dict(files.config)
+    model_config = files.build_config
     with quiet(), hub.no_network():
         model = _build(source, files, chosen_device, chosen_precision)
         _load_weights(model, source, files)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
+from mmsearch.errors import StorageError
 from mmsearch.store import schema
 from mmsearch.store.database import Database, chunks, marks, now
 from mmsearch.types import EncoderInfo, Preprocess
@@ -152,5 +153,7 @@ def _matrix(rows: Sequence[tuple[int, bytes]], dim: int) -> Embeddings:
     import numpy as np
 
     ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-    flat = np.frombuffer(b"".join(row[1] for row in rows), "<f2")
-    return ids, flat.reshape(len(rows), dim).astype(np.float32)
+    data = b"".join(row[1] for row in rows)
+    if len(data) != 2 * dim * len(rows):
+        raise StorageError("an embedding in the catalog is damaged", "`mmsearch doctor --repair` sees to it")
+    return ids, np.frombuffer(data, "<f2").reshape(len(rows), dim).astype(np.float32)

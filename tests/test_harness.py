@@ -24,10 +24,10 @@ def usual_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_dozen_kills(tmp_path: Path) -> None:
-    report = kill_runs.kill_runs(tmp_path, kills=12, seed=7, images=30)
+    report = kill_runs.kill_runs(tmp_path, kills=12, seed=7, images=20)
     assert report.problems == []
     assert report.kills == 12
-    assert report.images_checked > 100
+    assert report.images_checked > 60
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ def check_crowd(report: dict[str, object]) -> None:
 
 
 def test_a_few_readers(tmp_path: Path) -> None:
-    check_crowd(crowd.crowd(tmp_path, readers=4, seconds=3, seed=7))
+    check_crowd(crowd.crowd(tmp_path, readers=4, seconds=3, seed=7, stable=15, changing=20))
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_twenty_readers(tmp_path: Path) -> None:
 def test_the_judge_sees_wrong_answers(tmp_path: Path) -> None:
     """The crowd's harness can fail."""
     world = crowd.World(tmp_path)
-    world.make(seed=1)
+    world.make(seed=1, stable=10, changing=4)
     judge = crowd.Judge(tmp_path)
     truth = [(path, content, judge._score(0, content)) for path, content in judge.stable.items()]
     right = sorted(truth, key=lambda row: -row[2])

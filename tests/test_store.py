@@ -258,6 +258,36 @@ def test_a_log_that_was_left_behind_is_read_where_nothing_can_be_written(
         assert read.count_images() == 1
 
 
+@pytest.mark.parametrize("write", [True, False])
+def test_a_file_that_is_whole_only_with_its_log_is_opened(catalog: Catalog, tmp_path: Path, write: bool) -> None:
+    """So a disk leaves it that fills up while the log is being copied into the file."""
+    with catalog.transaction():
+        for number in range(300):
+            add(catalog, f"/p/{number}.jpg")
+    copy = Path(shutil.copytree(catalog.folder, tmp_path / "copy"))
+    catalog.close()
+    (copy / connection.CATALOG_NAME).write_bytes((catalog.folder / connection.CATALOG_NAME).read_bytes()[:4096])
+    with Catalog(copy, write=write) as opened:
+        assert opened.count_images() == 300
+    assert rows(copy, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_opening_again_keeps_the_locks_of_this_process(catalog: Catalog) -> None:
+    """Closing any descriptor of a file drops a process's locks on it; others would then clear SQLite's log away."""
+    with Catalog(catalog.folder, write=False) as reader:
+        assert reader.count_images() == 0
+        catalog.close()
+        for write in (False, True):
+            Catalog(catalog.folder, write=write).close()
+        script = "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute('PRAGMA user_version').fetchall()"
+        path = catalog.folder / connection.CATALOG_NAME
+        subprocess.run([sys.executable, "-c", f"{script}; d.close()", path], check=True)
+        assert path.with_name(f"{path.name}-shm").exists(), "the reader still counts"
+        with Catalog(catalog.folder, write=True) as writer, writer.transaction():
+            add(writer, "/p/a.jpg")
+        assert reader.count_images() == 1
+
+
 def test_errors_of_the_file_system_are_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> int:
         raise PermissionError(13, "Permission denied")

@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,7 +31,7 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
     """
     path = folder / CATALOG_NAME
     with translated(folder):
-        _check_header(path)
+        _check_header(path, folder)
         if write:
             _create_private(folder, path)
             return _prepared_for_writing(_open(path, "rw"), folder)
@@ -91,16 +91,16 @@ def _translate(message: str, folder: Path) -> StorageError | CollectionBusyError
     return StorageError(f"the catalog in {folder} cannot be used ({message})")
 
 
-def _check_header(path: Path) -> None:
-    """Raise `CollectionVersionError` for a later schema without opening the database, which would leave files beside
-    it. The header lies 60 bytes into the file (sqlite.org/fileformat.html); a newer one in the log is seen later."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(64)
-    except FileNotFoundError:
-        return
-    if header.startswith(b"SQLite format 3\0"):
-        schema.check_number(int.from_bytes(header[60:64], "big"), str(path.parent))
+def _check_header(path: Path, folder: Path) -> None:
+    """Raise `CollectionVersionError` for a later schema without leaving SQLite's files beside it.
+
+    This sees the file without its log: what that holds is seen when it is opened, and without it the file may look
+    damaged. It is SQLite that reads it: closing a file of which this process has locks would drop them
+    (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    if path.exists():
+        with suppress(sqlite3.DatabaseError), closing(_open(path, "ro&immutable=1")) as connection:
+            schema.check_version(connection, str(folder))
 
 
 def _disk_full(folder: Path) -> StorageError:

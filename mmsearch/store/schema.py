@@ -135,11 +135,7 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 def check_version(connection: sqlite3.Connection, path: str) -> None:
     """Raise `CollectionVersionError` where the catalog is newer than this program."""
-    check_number(version_of(connection), path)
-
-
-def check_number(version: int, path: str) -> None:
-    """Raise `CollectionVersionError` for a schema that is newer than this program."""
+    version = version_of(connection)
     if version > VERSION:
         raise CollectionVersionError(
             f"the collection at {path} has schema {version}, this mmsearch knows up to {VERSION}",

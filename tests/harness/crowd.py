@@ -63,21 +63,21 @@ class World:
         """A file that says that a reader has had its first answer."""
         return self.folder / f"begun-{number}"
 
-    def make(self, seed: int) -> None:
+    def make(self, seed: int, stable: int = STABLE, changing: int = CHANGING) -> None:
         """Images that stay, images that will change, one index run, and what every answer is to be measured by."""
-        pool = make_pool(self.folder, STABLE + 3 * CHANGING, seed)
+        pool = make_pool(self.folder, stable + 3 * changing, seed)
         contents = list(pool.files)
-        stable = {str(self.root / f"stable-{number}.jpg"): contents[number] for number in range(STABLE)}
-        for path, content in stable.items():
+        staying = {str(self.root / f"stable-{number}.jpg"): contents[number] for number in range(stable)}
+        for path, content in staying.items():
             pool.write(Path(path), content)
-        for number, content in enumerate(contents[STABLE : STABLE + CHANGING]):
+        for number, content in enumerate(contents[stable : stable + changing]):
             pool.write(self._changing(number), content)
         with Collection.open(self.place) as photos:
             photos.add([self.root], model="starter")
         texts = load_encoder("starter").encode_texts(TEXTS)
         vectors = np.stack([pool.embeddings[content] for content in contents])
         np.savez(self.folder / "truth.npz", texts=texts, vectors=vectors)
-        (self.folder / "truth.json").write_text(json.dumps({"stable": stable, "contents": contents}))
+        (self.folder / "truth.json").write_text(json.dumps({"stable": staying, "contents": contents}))
 
     def _changing(self, number: int) -> Path:
         return self.root / ("x" if number % 3 else "y") / f"changing-{number}.jpg"
@@ -89,14 +89,16 @@ class World:
         truth = json.loads((self.folder / "truth.json").read_text())
         files = {path.stem: path.read_bytes() for path in (self.folder / "pool").iterdir()}
         pool = Pool(files, {})
+        changing = truth["contents"][len(truth["stable"]) :]
+        count = len(changing) // 3
         runs = encoded = 0
         with Collection.open(self.place) as photos:
             while not self.end.exists():
-                for number in rng.sample(range(CHANGING), 12):
+                for number in rng.sample(range(count), count // 5):
                     if rng.random() < 0.4:
                         self._changing(number).unlink(missing_ok=True)
                     else:
-                        pool.write(self._changing(number), rng.choice(truth["contents"][STABLE:]))
+                        pool.write(self._changing(number), rng.choice(changing))
                 summary = photos.add([self.root], settings=IndexSettings(workers=1, batch_size=4))
                 encoded += summary.encoded
                 runs += 1
@@ -146,7 +148,7 @@ class Judge:
     def __init__(self, folder: Path) -> None:
         truth, arrays = json.loads((folder / "truth.json").read_text()), np.load(folder / "truth.npz")
         self.stable: dict[str, str] = truth["stable"]
-        self._changing = set(truth["contents"][STABLE:])
+        self._changing = set(truth["contents"][len(self.stable) :])
         self._texts: NDArray[np.float32] = arrays["texts"]
         self._vectors = dict(zip(truth["contents"], arrays["vectors"], strict=True))
 
@@ -176,10 +178,12 @@ class Judge:
         return problems + [f"{path} is missing" for path in missing]
 
 
-def crowd(folder: Path, *, readers: int, seconds: float, seed: int) -> dict[str, object]:
+def crowd(
+    folder: Path, *, readers: int, seconds: float, seed: int, stable: int = STABLE, changing: int = CHANGING
+) -> dict[str, object]:
     """Run the crowd in an empty folder and return its counts; `problems` is empty where every answer was right."""
     world = World(folder)
-    world.make(seed)
+    world.make(seed, stable, changing)
     roles = ["writer", *("cold" if number % COLD_EVERY == COLD_EVERY - 1 else "warm" for number in range(readers))]
     started = time.monotonic()
     processes = [

@@ -217,6 +217,7 @@ def spoil(place: Path, start: int, count: int) -> bytes:
         pass
     path = place / CATALOG_NAME
     data = bytearray(path.read_bytes())
+    count = min(count, len(data) - start)
     data[start : start + count] = b"\xa5" * count
     path.write_bytes(data)
     return bytes(data)

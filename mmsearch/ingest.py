@@ -7,7 +7,6 @@ photos always give the same catalog.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter, deque
@@ -178,7 +177,7 @@ class Indexer:
         assert self._preprocess is not None
         return DecodePool(
             self._preprocess,
-            workers=self._settings.workers or _cores(),
+            workers=self._settings.workers or config.available_cpus(),
             max_pixels=self._settings.max_pixels,
             known=self._lookup.knows,
             time_limit=self._settings.time_limit,
@@ -333,7 +332,7 @@ class Indexer:
     def _breakdown(self) -> Breakdown:
         return Breakdown(
             scan=self._scanner.seconds,
-            decode=self._decode_seconds / (self._settings.workers or _cores()),
+            decode=self._decode_seconds / (self._settings.workers or config.available_cpus()),
             load=self._encoding.load_seconds,
             encode=self._encoding.encode_seconds / self._most_in_flight,
             store=self._store_seconds,
@@ -362,10 +361,3 @@ def _check_same_model(stored: StoredEncoder, encoder: Encoder) -> None:
             f"the files of model {encoder.info.spec} are not those that the collection was built with",
             "restore them, or index into another collection with -C",
         )
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +65,7 @@ class OnnxEncoder:
         self._text_path = text
         self._tokenize = tokenize
         self._optimized = optimized
-        self._threads = threads or available_cpus()
+        self._threads = threads or config.available_cpus()
 
     @property
     def batch_size(self) -> int:
@@ -139,13 +138,6 @@ class MaskedTokenizer:
     @functools.cached_property
     def _tokenizer(self) -> Tokenizer:
         return open_tokenizer(self._path, self._context_length)
-
-
-def available_cpus() -> int:
-    """CPUs that this process may run on, which a container or `taskset` can make fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def open_tokenizer(path: Path, context_length: int) -> Tokenizer:

@@ -164,6 +164,41 @@ class TestFaithful:
         assert remains() == ["failed.json", "lock"]
 
 
+class TestClassToken:
+    """The image tower that computes no more of the last block than the class token needs."""
+
+    @pytest.mark.parametrize(
+        "settings", [{}, {"ls_init_value": 0.3}, {"final_ln_after_pool": True}, {"no_ln_pre": True}], ids=str
+    )
+    def test_is_the_whole_tower(self, settings: dict[str, Any]) -> None:
+        tower = _vision_tower(**settings)
+        batch = export.torch.randn(3, 3, 32, 32, generator=export.torch.manual_seed(1))
+        chosen = export._class_token_tower(type("Model", (), {"visual": tower}))
+        assert chosen is tower
+        with export.torch.no_grad():
+            expected, found = tower(batch), export._class_token_features(chosen, batch)
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=2e-6)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"pool_type": "avg"}, {"attentional_pool": True}, {"qk_norm": True}, {"output_tokens": True}],
+        ids=str,
+    )
+    def test_leaves_other_towers_alone(self, settings: dict[str, Any]) -> None:
+        assert export._class_token_tower(type("Model", (), {"visual": _vision_tower(**settings)})) is None
+
+    def test_leaves_towers_of_other_makers_alone(self, siglip: Exported) -> None:
+        assert export._class_token_tower(siglip.encoder.model) is None  # type: ignore[attr-defined]
+
+
+def _vision_tower(**settings: Any) -> Any:
+    export.torch.manual_seed(0)
+    tower = export.VisionTransformer(32, 8, 32, layers=3, heads=2, mlp_ratio=2.0, output_dim=16, **settings).eval()
+    for parameter in tower.parameters():  # biases and norms are trivial when new
+        export.torch.nn.init.normal_(parameter, std=0.2)
+    return tower
+
+
 def _clip_tokens(texts: Sequence[str]) -> np.ndarray:
     theirs = openclip.open_clip.get_tokenizer("ViT-B-32", context_length=tiny_models.CONTEXT_LENGTH)
     return np.asarray(theirs(texts).numpy())

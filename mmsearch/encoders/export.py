@@ -25,6 +25,7 @@ from mmsearch.errors import ModelError, StorageError
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torch
+    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
 if TYPE_CHECKING:
     from mmsearch.encoders.files import ModelFiles
@@ -254,6 +255,64 @@ def _causal_tower(model: Any) -> Any | None:
     return tower if ours and causal and plain and pool == "argmax" else None
 
 
+def _class_token_tower(model: Any) -> Any | None:
+    """The image tower of a model, if it is open_clip's own transformer and reads the embedding off the class token."""
+    tower = getattr(model, "visual", None)
+    if not isinstance(tower, VisionTransformer) or tower.pool_type != "tok" or tower.attn_pool is not None:
+        return None
+    blocks = tower.transformer.resblocks
+    plain = len(blocks) and all(type(block) is ResidualAttentionBlock and _is_plain(block.attn) for block in blocks)
+    return tower if plain and tower.transformer.batch_first and not tower.output_tokens else None
+
+
+def _is_plain(attention: torch.nn.MultiheadAttention) -> bool:
+    """Whether queries, keys and values come from one matrix each, with biases, and nothing is added to them."""
+    return (
+        attention.in_proj_weight is not None
+        and attention.in_proj_bias is not None
+        and attention.bias_k is None
+        and not attention.add_zero_attn
+    )
+
+
+def _class_token_features(tower: Any, batch: torch.Tensor) -> torch.Tensor:
+    """What `tower` makes of a batch, (n, width of the embedding), not normalised.
+
+    The computation is that of open_clip's `VisionTransformer.forward`. Of the last block only the class token is used,
+    so its queries and its MLP are computed for that token alone: 7 % less work in ViT-B/32, and the same embeddings.
+    """
+    hidden = tower._embeds(batch)
+    *blocks, last = tower.transformer.resblocks
+    for block in blocks:
+        hidden = _block(block, hidden, hidden.shape[1])
+    pooled: torch.Tensor = tower._pool(_block(last, hidden, 1))[0]
+    return pooled if tower.proj is None else pooled @ tower.proj
+
+
+def _block(block: Any, hidden: torch.Tensor, count: int) -> torch.Tensor:
+    """A residual attention block's output for the first `count` tokens of `hidden` (n, tokens, width)."""
+    normed = block.ln_1(hidden)
+    kept: torch.Tensor = hidden[:, :count] + block.ls_1(_attention(block.attn, normed[:, :count], normed))
+    change: torch.Tensor = block.ls_2(block.mlp(block.ln_2(kept)))
+    return kept + change
+
+
+def _attention(attention: Any, queries: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """Self-attention of `queries` over `hidden`, both (n, tokens, width).
+
+    `MultiheadAttention` does the same, but its graph moves each tensor around three times more, which costs 3 %.
+    """
+    weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
+    heads = (attention.num_heads, attention.head_dim)
+    query, key, value = (
+        torch.unflatten(torch.nn.functional.linear(source, weight, bias), -1, heads).transpose(1, 2)
+        for source, weight, bias in zip((queries, hidden, hidden), weights, biases, strict=True)
+    )
+    mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    found: torch.Tensor = attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    return found
+
+
 class _ImageTower(torch.nn.Module):
     """uint8 (n, size, size, 3) -> float32 (n, dim), L2-normalised."""
 
@@ -263,6 +322,7 @@ class _ImageTower(torch.nn.Module):
     def __init__(self, encoder: OpenClipEncoder) -> None:
         super().__init__()
         self.model = encoder.model
+        self.class_token_tower = _class_token_tower(encoder.model)
         how = encoder.info.preprocess
         mean, std = torch.tensor(how.mean)[:, None, None], torch.tensor(how.std)[:, None, None]
         self.register_buffer("scale", 1 / (255 * std))
@@ -270,7 +330,11 @@ class _ImageTower(torch.nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         batch = pixels.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
-        return torch.nn.functional.normalize(self.model.encode_image(batch), dim=-1)  # type: ignore[operator]
+        if self.class_token_tower is not None:
+            features = _class_token_features(self.class_token_tower, batch)
+        else:
+            features = self.model.encode_image(batch)  # type: ignore[operator]
+        return torch.nn.functional.normalize(features, dim=-1)
 
 
 class _TextTower(torch.nn.Module):

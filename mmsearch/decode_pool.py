@@ -23,6 +23,7 @@ from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING, Any
 
 from mmsearch import config
+from mmsearch.decode_memory import shares
 from mmsearch.stalls import MOST_IN_A_ROW, Stalls
 from mmsearch.types import FileRecord, ImageFacts, Preprocess
 
@@ -68,7 +69,8 @@ class DecodePool:
     """Worker processes behind `submit`. Use as a context manager; leaving it ends the workers.
 
     `known` is called, from any thread, with a file's content hash and says whether its pixels can be spared.
-    `time_limit` is in seconds, for each file.
+    `time_limit` is in seconds, for each file; `memory` in bytes, for all workers together (None: no bound on the sum).
+    Fewer workers run where there is not memory enough for all.
     """
 
     def __init__(
@@ -79,8 +81,11 @@ class DecodePool:
         max_pixels: int,
         known: Callable[[bytes], bool],
         time_limit: float = config.DEFAULT_TIME_LIMIT,
+        memory: int | None = None,
     ) -> None:
-        self._settings = json.dumps({"preprocess": how.to_json(), "max_pixels": max_pixels})
+        workers, each = shares(memory, workers, max_pixels)
+        limits = {"max_pixels": max_pixels, "time_limit": time_limit, "memory": each}
+        self._settings = json.dumps({"preprocess": how.to_json(), **limits})
         self._size = how.size
         self._known = known
         self._time_limit = time_limit
@@ -107,6 +112,10 @@ class DecodePool:
         for worker in self._workers:
             worker.end()
         self._workers.clear()
+
+    def warm_up(self) -> None:
+        """Start a worker before there is anything for it to do."""
+        self._threads.submit(self._worker)
 
     def submit(self, record: FileRecord) -> Future[Decoded]:
         """Decode one file in a worker. The future never raises for a bad file."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import stat
 import sys
 import time
@@ -18,13 +19,8 @@ from typing import IO, Any
 from mmsearch import long_paths
 from mmsearch.types import Preprocess
 
-# Memory of a worker, in bytes for each pixel of the limit. Of all formats and sample types, transparent WebP takes the
-# most for an image that is decoded in full (21 bytes a pixel), a JPEG XL of floating-point samples 18; half as much
-# again is left for what allocators waste.
-_BYTES_A_PIXEL = 32
-
-# Bytes of memory for all else: Python, Pillow and the codecs take 100 MB.
-_BASE_BYTES = 512 << 20
+# Seconds that a pool may take to notice that a file's time is over.
+_GRACE = 10.0
 
 # Size of a file, in bytes for each pixel of the limit, over which it is not even read. The largest sample is 8 bytes,
 # the most channels that are read are 4; twice as much is left for further pages and previews.
@@ -50,26 +46,36 @@ def work() -> None:
     # Whatever a codec prints must not land among the answers.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     told = json.loads(requests.readline())
-    limit = _limit_resources(told["max_pixels"])
+    limit = _limit_resources(told["memory"])
     settings = _Settings(Preprocess.from_json(told["preprocess"]), told["max_pixels"], limit)
     from mmsearch import decode, preprocess  # noqa: F401  (before the clock of the first file runs)
 
     _answer(answers, {"ready": True})
     for line in requests:
-        _serve(json.loads(line)["path"], settings, requests, answers)
+        with _last_resort(told["time_limit"] + _GRACE):
+            _serve(json.loads(line)["path"], settings, requests, answers)
         answers.flush()
 
 
-def memory_limit(max_pixels: int) -> int:
-    """Bytes that a worker may allocate: enough for any image of `max_pixels`, and no more than the machine has."""
-    limit = _BASE_BYTES + _BYTES_A_PIXEL * max_pixels
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        limit = min(limit, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return limit
+@contextlib.contextmanager
+def _last_resort(seconds: float) -> Iterator[None]:
+    """Have the system end this process after so many seconds, even within a decoder, in which Python sees no signal.
+
+    The pool is quicker, as long as it lives: a worker whose pool was killed must not work on for good.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _limit_resources(max_pixels: int) -> int | None:
-    """Bound the memory of this process. Returns the limit in bytes.
+def _limit_resources(memory: int) -> int | None:
+    """Bound the memory of this process to `memory` bytes, or to less where the system wants it. Returns the limit.
 
     RLIMIT_DATA counts what is allocated and the stacks of threads; RLIMIT_AS would also count libraries and what
     allocators reserve without using it, far more with each thread. Only Linux enforces it.
@@ -83,7 +89,7 @@ def _limit_resources(max_pixels: int) -> int | None:
         return None
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
         score.write("1000")  # where memory runs out all the same, a worker goes, not the run
-    limit, hard = memory_limit(max_pixels), resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit, hard = memory, resource.getrlimit(resource.RLIMIT_DATA)[1]
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

@@ -50,6 +50,7 @@ _BATCHES_AHEAD = 2
 class IndexSettings:
     """How to index. 0 lets mmsearch choose: `workers` one a core, `batch_size` (in images) what suits the device.
 
+    `decode_memory` is in bytes, for all workers together; None sets no bound on the sum.
     At most `2 x batch_size x (1 + devices)` decoded images (0.2 MB each at 256 pixels) are held at a time.
     """
 
@@ -57,6 +58,7 @@ class IndexSettings:
     workers: int = 0
     max_pixels: int = config.DEFAULT_MAX_PIXELS
     time_limit: float = config.DEFAULT_TIME_LIMIT
+    decode_memory: int | None = None
 
 
 @dataclass(slots=True)
@@ -181,6 +183,7 @@ class Indexer:
             max_pixels=self._settings.max_pixels,
             known=self._lookup.knows,
             time_limit=self._settings.time_limit,
+            memory=self._settings.decode_memory,
         )
 
     def _take(self, entry: _Waiting) -> Iterator[Event]:
@@ -270,9 +273,12 @@ class Indexer:
         content = self._catalog.content_id(entry.content_hash)
         reused = content is not None
         if content is None:
-            assert entry.facts is not None and embeddings is not None and self._stored is not None
+            assert entry.facts is not None
             content = self._catalog.add_content(entry.content_hash, entry.facts)
-            self._catalog.put_embedding(self._stored.id, content, embeddings[batch.fresh[entry.content_hash]])
+        place = batch.fresh.pop(entry.content_hash, None)
+        if place is not None:
+            assert embeddings is not None and self._stored is not None
+            self._catalog.put_embedding(self._stored.id, content, embeddings[place])
         before = self._catalog.put_image(entry.record, content)
         if before is None:
             counts.new += 1
@@ -340,15 +346,17 @@ class Indexer:
 
 
 class _Lookup:
-    """Which contents are stored already, for the decoding threads."""
+    """Which contents have an embedding already, for the decoding threads."""
 
     def __init__(self, folder: Path) -> None:
         self._catalog = Catalog(folder, write=False)
+        self._encoder = self._catalog.encoder()
         self._lock = threading.Lock()
 
     def knows(self, content_hash: bytes) -> bool:
         with self._lock:
-            return self._catalog.content_id(content_hash) is not None
+            self._encoder = self._encoder or self._catalog.encoder()
+            return self._encoder is not None and self._catalog.has_embedding(self._encoder.id, content_hash)
 
     def close(self) -> None:
         with self._lock:
@@ -359,5 +367,5 @@ def _check_same_model(stored: StoredEncoder, encoder: Encoder) -> None:
     if stored.info.fingerprint != encoder.info.fingerprint:
         raise ModelMismatchError(
             f"the files of model {encoder.info.spec} are not those that the collection was built with",
-            "restore them, or index into another collection with -C",
+            "restore them, or `mmsearch reindex` with the ones that are there",
         )

@@ -6,9 +6,11 @@ headers; small ones are answered directly, with git's blob id as ETag. Ranges ar
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +20,9 @@ from typing import Any, ClassVar, Literal
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE_SUFFIXES = (".safetensors", ".bin")
+
+# Bytes that a slow server sends at a time.
+_PIECE = 65_536
 
 Fault = Literal["truncated", "corrupt", "unauthorized", "gated", "broken", "hang", "stall", "drop", "no-hub"]
 
@@ -40,7 +45,7 @@ class Hub:
     `repos` maps a repository to its files. `faults` maps a file name to what goes wrong with it: `truncated` ends the
     body early and keeps doing so; `corrupt` changes a byte; `drop` closes the connection half-way, once; `stall` falls
     silent half-way, and sets `stalled`; `hang` never answers; `unauthorized`, `gated` and `broken` are the answers 401,
-    403 and 500; `no-hub` answers as some other server would.
+    403 and 500; `no-hub` answers as some other server would. `seconds_a_megabyte` slows down what is sent.
     """
 
     url: str = ""
@@ -50,6 +55,7 @@ class Hub:
     requests: list[Request] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
     stalled: threading.Event = field(default_factory=threading.Event)
+    seconds_a_megabyte: float = 0.0
 
     def downloads(self, filename: str) -> list[Request]:
         """The requests for a large file's content, in order."""
@@ -180,4 +186,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
+            self._write(body)
+
+    def _write(self, body: bytes) -> None:
+        pause = self.offered.seconds_a_megabyte * _PIECE / 1e6
+        if not pause:
             self.wfile.write(body)
+            return
+        with contextlib.suppress(OSError):  # the client has gone
+            for start in range(0, len(body), _PIECE):
+                self.wfile.write(body[start : start + _PIECE])
+                time.sleep(pause)

@@ -16,7 +16,7 @@ from harness.mutate import TimedPool, peak_kb
 from pictures import file_bytes
 from PIL import Image
 
-from mmsearch import decode_worker
+from mmsearch import decode_memory
 from mmsearch.config import DEFAULT_MAX_PIXELS
 from mmsearch.decode_pool import Decoded
 from mmsearch.types import FileRecord
@@ -109,7 +109,7 @@ def test_a_large_image_takes_less_than_its_share_of_the_limit(
     data = file_bytes(large(mode, side), format_name, **options)
     outcomes, pool = run(tmp_path, {"large": data}, max_pixels=side * side)
     assert outcomes["large"].pixels is not None, outcomes["large"].reason
-    share = decode_worker._BYTES_A_PIXEL * side * side / 1e6
+    share = decode_memory._BYTES_A_PIXEL * side * side / 1e6
     assert pool.peak_kb / 1000 < MOST_MB + share * 0.75
 
 
@@ -159,7 +159,7 @@ def test_a_worker_is_limited_and_leaves_no_core_dump(tmp_path: Path) -> None:
         (pid,) = (worker._process.pid for worker in pool._workers)
         limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
         soft = {line[:26].strip(): line[26:].split()[0] for line in limits}
-        assert int(soft["Max data size"]) == decode_worker.memory_limit(1_000_000)
+        assert int(soft["Max data size"]) == decode_memory.memory_limit(1_000_000)
         assert soft["Max core file size"] == "0"
         assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "1000"
         assert Path("/proc/self/oom_score_adj").read_text().strip() != "1000"
@@ -167,10 +167,10 @@ def test_a_worker_is_limited_and_leaves_no_core_dump(tmp_path: Path) -> None:
 
 
 def test_the_limit_grows_with_the_pixels_and_never_beyond_the_machine() -> None:
-    assert decode_worker.memory_limit(2_000_000) - decode_worker.memory_limit(1_000_000) == 32_000_000
+    assert decode_memory.memory_limit(2_000_000) - decode_memory.memory_limit(1_000_000) == 32_000_000
     if hasattr(os, "sysconf"):
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        assert decode_worker.memory_limit(10**15) == whole
+        assert decode_memory.memory_limit(10**15) == whole
 
 
 def test_a_file_of_an_absurd_size_is_not_even_read(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import socket
@@ -14,11 +15,11 @@ from pathlib import Path
 import pytest
 from formats import CRAFTED
 from long_folders import deep_folder
-from mishaps import PATIENCE, PNG, decode_all, is_running, pids, pool, put, record_of, wait_until_gone
+from mishaps import HOW, PATIENCE, PNG, decode_all, is_running, pids, pool, put, record_of, wait_until_gone
 
 from mmsearch import decode_pool, stalls
+from mmsearch.decode_memory import memory_limit, shares
 from mmsearch.decode_pool import Decoded, DecodePool
-from mmsearch.decode_worker import memory_limit
 from mmsearch.types import FileRecord, ImageFacts
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
@@ -156,3 +157,42 @@ def test_a_path_longer_than_the_system_takes_is_read(tmp_path: Path) -> None:
 def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
     (result,) = decode_all([FileRecord(str(tmp_path / ("a" * 300 + ".png")), 0, 0)])
     assert result.reason == os.strerror(errno.ENAMETOOLONG)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no alarm")
+def test_a_worker_whose_pool_was_killed_does_not_work_on_for_good(shim: Path, tmp_path: Path) -> None:
+    """In a decoder it sees no end of its input; the system ends it soon after the file's time limit."""
+    file = put(tmp_path / "1.png", b"hang")
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; from mmsearch import decode_worker; decode_worker._GRACE = 0.5;"
+        "decode_worker.work()"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    settings = {"preprocess": HOW.to_json(), "max_pixels": 1000, "time_limit": 1.0, "memory": 1 << 30}
+    for message in (settings, {"path": file.path}, {"pixels": True}):
+        worker.stdin.write(json.dumps(message).encode() + b"\n")
+    worker.stdin.flush()
+    assert worker.wait(PATIENCE) == -signal.SIGALRM
+    worker.stdin.close()
+    worker.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [(None, (8, 1)), (20, (8, 1)), (8, (8, 1)), (7.9, (7, 1)), (1, (1, 1)), (0.5, (1, 0.5))],
+)
+def test_fewer_workers_where_memory_is_little(memory: float | None, expected: tuple[int, float]) -> None:
+    each = memory_limit(1_000_000)
+    workers, share = shares(None if memory is None else int(memory * each), 8, 1_000_000)
+    assert (workers, share / each) == pytest.approx(expected)
+
+
+@linux
+def test_all_workers_together_keep_to_the_memory(shim: Path, tmp_path: Path) -> None:
+    with DecodePool(HOW, workers=4, max_pixels=10_000_000, known=lambda _: False, memory=400 << 20) as running:
+        files = [put(tmp_path / "1.png", b"swallow"), *(put(tmp_path / f"{number}.png") for number in range(2, 6))]
+        results = [future.result(PATIENCE) for future in [running.submit(file) for file in files]]
+    assert [result.reason for result in results] == ["needs more memory than the limit of 400 MB", "", "", "", ""]
+    assert len((shim / "pids").read_text().split()) == 2, "one at a time, of which the first was replaced"

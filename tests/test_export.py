@@ -193,7 +193,9 @@ class TestClassToken:
 
 def _vision_tower(**settings: Any) -> Any:
     export.torch.manual_seed(0)
-    tower = export.VisionTransformer(32, 8, 32, layers=3, heads=2, mlp_ratio=2.0, output_dim=16, **settings).eval()
+    tower = export.layers.VisionTransformer(
+        32, 8, 32, layers=3, heads=2, mlp_ratio=2.0, output_dim=16, **settings
+    ).eval()
     for parameter in tower.parameters():  # biases and norms are trivial when new
         export.torch.nn.init.normal_(parameter, std=0.2)
     return tower
@@ -447,11 +449,11 @@ print(json.dumps([[(hit.path, hit.score) for hit in hits] for hits in (words, pi
 """
 
 
-def test_queries_without_torch_and_without_the_model(clip: Exported, photos: Path, tmp_path: Path) -> None:
+def test_queries_without_torch_and_without_the_model(either: Exported, photos: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    shutil.copytree(clip.model.directory, model)
+    shutil.copytree(either.model.directory, model)
     place = tmp_path / "collection"
-    install(clip)
+    install(either)
     with Collection.open(place) as collection:
         collection.add([photos], model=f"local-dir:{model}", device="cpu", precision="fp32")
         expected = [collection.search(text="a cat", k=3), collection.search(image=photos / "cat.jpg", k=3)]

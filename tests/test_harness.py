@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +39,37 @@ def test_two_hundred_kills(tmp_path: Path) -> None:
     report = kill_runs.kill_runs(tmp_path, kills=200, seed=2024, images=120)
     assert report.problems == []
     assert (report.kills, report.mid_run > 20) == (200, True)
+
+
+def kill_models(kills: int, tmp_path: Path) -> list[dict[str, Any]]:
+    """What the harness for model files reports; it forks, and so needs a process of its own."""
+    command = [
+        sys.executable,
+        Path(crowd.__file__).with_name("kill_models.py"),
+        "--kills",
+        str(kills),
+        "--seed",
+        "2024",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_a_few_kills_of_model_files(tmp_path: Path) -> None:
+    reports = kill_models(2, tmp_path)
+    assert [(report["what"], report["kills"], report["problems"]) for report in reports] == [
+        ("download", 2, []),
+        ("export", 2, []),
+    ]
+
+
+@pytest.mark.slow
+def test_a_hundred_kills_of_model_files(tmp_path: Path) -> None:
+    download, export = kill_models(100, tmp_path)
+    assert (download["problems"], download["resumed"] > 10) == ([], True)
+    assert (export["problems"], export["left_behind"] > 10) == ([], True)
 
 
 def check_crowd(report: dict[str, object]) -> None:

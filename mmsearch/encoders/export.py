@@ -20,12 +20,12 @@ import numpy as np
 from mmsearch.encoders import catalogue, exported, hub, models, openclip
 from mmsearch.encoders.exported import Manifest
 from mmsearch.encoders.onnx import runtime_errors
+from mmsearch.encoders.openclip import layers
 from mmsearch.errors import ModelError, StorageError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torch
-    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
 if TYPE_CHECKING:
     from mmsearch.encoders.files import ModelFiles
@@ -258,11 +258,11 @@ def _causal_tower(model: Any) -> Any | None:
 def _class_token_tower(model: Any) -> Any | None:
     """The image tower of a model, if it is open_clip's own transformer and reads the embedding off the class token."""
     tower = getattr(model, "visual", None)
-    if not isinstance(tower, VisionTransformer) or tower.pool_type != "tok" or tower.attn_pool is not None:
+    if not isinstance(tower, layers.VisionTransformer) or tower.pool_type != "tok" or tower.attn_pool is not None:
         return None
     blocks = tower.transformer.resblocks
-    plain = len(blocks) and all(type(block) is ResidualAttentionBlock and _is_plain(block.attn) for block in blocks)
-    return tower if plain and tower.transformer.batch_first and not tower.output_tokens else None
+    known = all(type(block) is layers.ResidualAttentionBlock and _is_plain(block.attn) for block in blocks)
+    return tower if blocks and known and tower.transformer.batch_first and not tower.output_tokens else None
 
 
 def _is_plain(attention: torch.nn.MultiheadAttention) -> bool:

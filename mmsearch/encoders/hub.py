@@ -59,14 +59,44 @@ def cached(repo: str, filename: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def fetch(repo: str, names: Sequence[str], *, notice: Callable[[str], None], progress: bool) -> Path:
-    """The first of `names` that `repo` has, from this disk or else from the hub.
+def folder(repo: str) -> Path:
+    """Where a repository lies in the hub's cache on this disk, if anything of it does."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"))
+
+
+def repositories() -> list[str]:
+    """The repositories with models of which anything lies in the hub's cache, by name."""
+    from huggingface_hub import constants
+
+    found = Path(constants.HF_HUB_CACHE).glob("models--*")
+    return sorted("/".join(path.name.split("--")[1:]) for path in found if path.is_dir())
+
+
+def files_of(repo: str) -> list[Path]:
+    """The files of a repository that are in the hub's cache, under their names."""
+    return sorted(path for path in folder(repo).glob("snapshots/*/**/*") if not path.is_dir())
+
+
+def is_partial(repo: str) -> bool:
+    """Whether a download of ours broke off, and can be gone on with."""
+    return any(folder(repo).glob("blobs/*.mmsearch.incomplete"))
+
+
+def fetch(
+    repo: str, names: Sequence[str], *, notice: Callable[[str], None], progress: bool, download: bool = True
+) -> Path:
+    """The first of `names` that `repo` has, from this disk or else (with `download`) from the hub.
 
     Raises ModelUnavailableError when it is on neither, or does not arrive whole.
     """
     on_disk = next((path for name in names if (path := cached(repo, name))), None)
     if on_disk:
         return on_disk
+    if not download:
+        raise ModelUnavailableError(f"{repo} is not on this disk", "`mmsearch models pull` downloads it")
     if config.hub_offline():
         raise ModelUnavailableError(f"{repo} is not on this disk", "HF_HUB_OFFLINE is set: unset it to download")
     for name in names:
@@ -203,6 +233,8 @@ def _receive(repo: str, filename: str, metadata: HfFileMetadata, blob: Path, pro
     if not _is_whole(partial, str(metadata.etag)):
         partial.unlink()
         raise ModelUnavailableError(f"{filename} of {repo} arrived damaged", "its checksum is wrong: run again")
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())  # a name that outlives a power failure must not be of a file that did not
     os.replace(partial, blob)
 
 

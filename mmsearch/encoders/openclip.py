@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from mmsearch.encoders.files import ModelFiles
     from mmsearch.encoders.models import ModelSource
 
+# What open_clip builds its towers of, for those that look into one.
+layers = open_clip.transformer
+
 # Texts in a forward pass. Queries come one by one; this serves evaluations, and keeps a pass below 1 GB on a CPU.
 _TEXT_BATCH = 64
 

@@ -24,8 +24,8 @@ if __name__ == "__main__":
 
 from formats import sources
 
+from mmsearch.decode_memory import memory_limit
 from mmsearch.decode_pool import Decoded, DecodePool
-from mmsearch.decode_worker import memory_limit
 from mmsearch.types import FileRecord, Preprocess
 
 # Pixels over which a file is refused. Low, so that a header that lies is soon found out or costs little.

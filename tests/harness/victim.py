@@ -8,6 +8,7 @@ writer (`COMMIT` among them), an fsync, a rename, a removal. `DIE_AT_FILE_STEP=N
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -52,6 +53,8 @@ def die_at(step: int, *, count_sql: bool) -> None:
 
     connection.connect = connect
     os.fsync = counted(os.fsync)
+    os.replace = counted(os.replace)
+    shutil.rmtree = counted(shutil.rmtree)
     Path.replace = counted(Path.replace)  # type: ignore[method-assign]
     Path.unlink = counted(Path.unlink)  # type: ignore[method-assign]
 

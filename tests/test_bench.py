@@ -50,3 +50,22 @@ def test_decode_speed() -> None:
         assert figures["pillow_s"] > 0
         assert figures["mmsearch_s"] > 0
         assert figures["embedding_cosine"] > 0.99
+
+
+def test_stamps(tmp_path: Path) -> None:
+    folder = tmp_path / "stamps" / "plants"
+    folder.mkdir(parents=True)
+    text = "A flower.\nde.utf8=Eine Blume.\nca@valencia.utf8=Una flor = flor.\n"
+    for name in ("rose", "tulip", "silent", "drawing"):
+        (folder / f"{name}.txt").write_text("\n" if name == "silent" else text, "utf-8")
+    for name in ("rose.png", "tulip.png", "silent.png", "rose_mirror.png", "drawing.svg"):
+        (folder / name).touch()
+    expected = {None: "A flower.", "de": "Eine Blume.", "ca@valencia": "Una flor = flor."}
+    for language, caption in expected.items():
+        command = [sys.executable, BENCH / "stamps.py", tmp_path, *(["--language", language] if language else [])]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert lines == [{"file": str(folder / name), "captions": [caption]} for name in ("rose.png", "tulip.png")]
+        assert "2 stamps, 1 different captions" in done.stderr
+    nothing = subprocess.run([*command[:3], "--language", "xx"], capture_output=True, text=True, check=False)
+    assert nothing.returncode == 1 and "no captioned stamps" in nothing.stderr

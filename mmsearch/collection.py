@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,14 +17,14 @@ from mmsearch.errors import (
     ModelMismatchError,
     SourceError,
 )
-from mmsearch.query import Query
+from mmsearch.query import Query, from_words
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.connection import CATALOG_NAME
 from mmsearch.types import CollectionInfo, Encoder, EncoderInfo, Hit, Preprocess, ScanOptions
 
 if TYPE_CHECKING:
     from mmsearch.doctor import Finding
-    from mmsearch.events import Event, Summary
+    from mmsearch.events import Event, ReindexSummary, Summary
     from mmsearch.ingest import IndexSettings
     from mmsearch.measure import Measured
     from mmsearch.search import Searcher
@@ -62,6 +63,8 @@ class Collection:
 
     def close(self) -> None:
         """Release files and the model. The object can be used again."""
+        if self._searcher is not None:
+            self._searcher.close()
         if self._reader is not None:
             self._reader.close()
         self._reader = self._searcher = self._encoder = None
@@ -184,43 +187,30 @@ class Collection:
 
     # --- searching ---
 
-    def search(
-        self,
-        *,
-        text: str | None = None,
-        image: AnyPath | bytes | None = None,
-        like: AnyPath | int | None = None,
-        k: int = config.DEFAULT_TOP,
-        below: AnyPath | None = None,
-        min_score: float | None = None,
-        include_self: bool = False,
-        exact: bool = False,
-        offline: bool = False,
-    ) -> list[Hit]:
-        """The `k` best matches for a text, an image (a path, or an image file's bytes) or an indexed image, best first.
+    def search(self, text: str | None = None, *, k: int = config.DEFAULT_TOP, **words: Any) -> list[Hit]:
+        """The `k` best matches, best first; with filters alone the newest images, without scores.
 
-        `like` is the path or the id of an indexed image, which costs no model; `exact` compares with every image.
-        `below` keeps results to one folder, `min_score` to a least cosine. Files with the same bytes as the query image
-        are left out unless `include_self`, those in folders that are offline unless `offline`. Raises `UsageError`,
-        `DecodeError`, `SourceError`, `CollectionNotFoundError`, `CollectionEmptyError`, `ModelError`.
+        Terms, which add up as `mmsearch.embedding_queries` says: `text`; `plus` and `minus`, texts; `image`, an image
+        by path, URL or bytes; `like`, an indexed image by path or id; `expr`, all in one (`"2*beach - people"`).
+        All but `text` and `expr` may be lists, in which a pair has a weight: `plus=[("sunset", 0.5)]`, as has a string
+        such as `"sunset:0.5"`. `more` and `less` are indexed images that the results should resemble more, or less.
+
+        Filters, of which all must hold (see `mmsearch.filters.Filters`): `below` (or `in`), `glob`, `after`, `before`,
+        `min_size`, `max_size`, `min_width`, `min_height`, `orientation`, `image_format`, `camera`, `near`, `has_gps`,
+        `where`.
+
+        Options: `min_score`, a least cosine; `include_self`, also files with the bytes of an image among the terms;
+        `exact`, compare with every image; `offline`, also images in folders that are offline; `templates`, put short
+        texts in templates or do not; `allow_private_urls`.
+
+        Raises `UsageError`, `DecodeError`, `SourceError`, `CollectionNotFoundError`, `CollectionEmptyError`,
+        `ModelError`.
         """
-        options: dict[str, Any] = {"below": below, "min_score": min_score, "include_self": include_self}
-        options |= {"exact": exact, "offline": offline}
-        return self.search_many([self.query(text=text, image=image, like=like, top=k, **options)])[0]
+        return self.search_many([self.query(text=text, top=k, **words)])[0]
 
-    def query(self, **options: Any) -> Query:
-        """A `Query` from options as the command line and batch lines name them; paths may be relative to here.
-
-        `in` is another name for `below`. Raises `UsageError`.
-        """
-        below = options.pop("in", None) or options.pop("below", None)
-        options.pop("below", None)
-        like = options.pop("like", None)
-        return Query(
-            **options,
-            like=like if like is None or isinstance(like, int) else config.absolute(like),
-            below=config.absolute(below) if below is not None else None,
-        )
+    def query(self, **words: Any) -> Query:
+        """A `Query` from words as `search`, the command line and batch lines name them. Raises `UsageError`."""
+        return from_words(words)
 
     def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """The answers to several queries, in order: texts are encoded together, vectors searched together."""
@@ -249,6 +239,108 @@ class Collection:
         with lock.writer(self._path, "optimize", patience), Catalog(self._path, write=True) as catalog:
             refresh_vectors(catalog, self._require_encoder(catalog), force=True, kind=kind)
 
+    def reindex(
+        self,
+        model: str | None = None,
+        *,
+        drop_old: bool = False,
+        allow_missing: bool = False,
+        device: str = "auto",
+        precision: str = "auto",
+        settings: IndexSettings | None = None,
+        wait: float = 0.0,
+    ) -> ReindexSummary:
+        """Change the model: fill in embeddings by `model` beside the old ones, and switch when they are complete.
+
+        Searches use the old model until then. What an earlier call left undone is gone on with, and `model` may then be
+        None. Where files cannot be read it does not switch, unless `allow_missing`; the next `add` that can read them
+        encodes them. The old embeddings are kept, so that changing back takes no time, unless `drop_old`. `wait` is how
+        many seconds to wait for another process that writes. Raises `ReindexError`, `CollectionNotFoundError`,
+        `CollectionEmptyError`, `CollectionBusyError`, `ModelError`, `ModelMismatchError`, `StorageError`.
+        """
+        from mmsearch.events import Notice, Reindexed
+
+        summary: ReindexSummary | None = None
+        for event in self.reindex_events(
+            model,
+            drop_old=drop_old,
+            allow_missing=allow_missing,
+            device=device,
+            precision=precision,
+            settings=settings,
+            wait=wait,
+        ):
+            if isinstance(event, Notice):
+                self._notice(event.text)
+            elif isinstance(event, Reindexed):
+                summary = event.summary
+        assert summary is not None
+        return summary
+
+    def reindex_events(
+        self,
+        model: str | None = None,
+        *,
+        drop_old: bool = False,
+        allow_missing: bool = False,
+        device: str = "auto",
+        precision: str = "auto",
+        settings: IndexSettings | None = None,
+        wait: float = 0.0,
+        stop: threading.Event | None = None,
+    ) -> Iterator[Event]:
+        """`reindex` as a stream of events (see `mmsearch.events`); setting `stop` ends it early, losing nothing."""
+        from mmsearch import model_change
+        from mmsearch.encoders import ensure_export, resolve
+        from mmsearch.events import Reindexed, ReindexSummary
+        from mmsearch.ingest import IndexSettings
+        from mmsearch.reindex import Reindexer
+
+        spec = resolve(model).spec if model else None
+        stop = stop or threading.Event()
+        with self._writing("reindex", wait, stop) as catalog:
+            current = self._require_encoder(catalog)
+            target = model_change.choose(catalog, spec, lambda spec: self._identify(spec, device, precision), stop)
+            if target is None:
+                yield Reindexed(ReindexSummary(spec or "", current.info.spec, interrupted=True))
+                return
+            info = target.info
+
+            def load() -> Encoder:
+                return self._load_encoder(info.spec, info, device=device, precision=precision)
+
+            def prepare(encoder: Encoder) -> None:
+                ensure_export(encoder, self._notice)
+
+            run = Reindexer(
+                catalog, target, load, prepare, settings or IndexSettings(), stop, allow_missing=allow_missing
+            )
+            for event in run.run():
+                if isinstance(event, Reindexed) and event.summary.switched and drop_old:
+                    event.summary.dropped = model_change.drop_old(catalog, self._notice)
+                yield event
+
+    def abandon_reindex(self, *, wait: float = 0.0) -> str:
+        """Drop what a reindex that was not finished has done; returns its model. Searches never used it.
+
+        Raises `ReindexError` where there is none, `CollectionNotFoundError`, `CollectionBusyError`, `StorageError`.
+        """
+        from mmsearch import model_change
+
+        with self._writing("reindex", wait) as catalog:
+            return model_change.abandon(catalog)
+
+    def drop_old_models(self, *, wait: float = 0.0) -> list[str]:
+        """Drop the embeddings of models that were the collection's before, and free their room; returns the models.
+
+        Raises `ReindexError` while a reindex to another model is not finished, `CollectionNotFoundError`,
+        `CollectionBusyError`, `StorageError`.
+        """
+        from mmsearch import model_change
+
+        with self._writing("reindex", wait) as catalog:
+            return model_change.drop_old(catalog, self._notice)
+
     def doctor(self, *, repair: bool = False, wait: float = 0.0) -> Iterator[Finding]:
         """Check the collection, and with `repair` mend what can be mended (see `mmsearch.doctor`).
 
@@ -264,6 +356,8 @@ class Collection:
     def info(self) -> CollectionInfo:
         """What the collection holds. Raises `CollectionNotFoundError`."""
         catalog = self._open_reader()
+        from mmsearch.model_change import others
+
         encoder = catalog.encoder()
         vectors = catalog.vector_files(encoder.id) if encoder else []
         last = catalog.last_run()
@@ -276,10 +370,11 @@ class Collection:
             dim=encoder.info.dim if encoder else None,
             fingerprint=encoder.info.fingerprint if encoder else None,
             catalog_bytes=sum(path.stat().st_size for path in self._path.glob(f"{CATALOG_NAME}*")),
-            vectors_bytes=sum(_size(self._path / file.name) for file in vectors),
+            vectors_bytes=sum(_size(self._path / name) for name in catalog.all_vector_files()),
             vectors_kind=vectors[0].kind if vectors else None,
             last_run={"started_at": last[0], **last[1]} if last else None,
             failures=catalog.failures(),
+            other_models=others(catalog),
         )
 
     # --- inside ---
@@ -312,6 +407,16 @@ class Collection:
             )
         return encoder
 
+    @contextmanager
+    def _writing(self, command: str, wait: float, stop: threading.Event | None = None) -> Iterator[Catalog]:
+        """The catalog of a collection that exists, as its only writer."""
+        from mmsearch.store import lock
+
+        self._require()
+        patience = lock.Patience(wait, stop, self._notice)
+        with lock.writer(self._path, command, patience), Catalog(self._path, write=True) as catalog:
+            yield catalog
+
     def _open_reader(self) -> Catalog:
         if self._reader is None:
             self._require()
@@ -336,6 +441,13 @@ class Collection:
                 encoder = load_encoder(spec, device=device, precision=precision, notice=self._notice)
             self._encoder = (spec, encoder)
         return self._encoder[1]
+
+    def _identify(self, spec: str, device: str, precision: str) -> EncoderInfo:
+        """What the model is, which some can only tell when they are loaded."""
+        from mmsearch.encoders import identify
+
+        found = identify(spec, self._notice)
+        return found or self._load_encoder(spec, None, device=device, precision=precision).info
 
     def _prepare_queries(self) -> None:
         """Export the model while it is loaded, so that the first query does not have to."""
@@ -363,7 +475,7 @@ class Collection:
         if stored is not None and stored.info.spec != spec:
             raise ModelMismatchError(
                 f"the collection at {self._path} was built with {stored.info.spec}, not {spec}",
-                f"leave out --model, or index into another collection: -C {self._path.name}-{model.split('/')[0]}",
+                f"leave out --model, or change the collection's model: `mmsearch reindex --model {model}`",
             )
 
 

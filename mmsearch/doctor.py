@@ -104,13 +104,15 @@ class _Doctor:
                 return
             catalog = Checks(self._folder, write=self._repair)
             encoder = catalog.encoder()
-            yield "references", _references(catalog, encoder)
+            yield "references", _references(catalog)
             yield "contents", _contents(catalog)
             if encoder:
                 yield "embeddings", _embeddings(catalog, encoder)
                 yield "vectors", _vectors(catalog, encoder)
                 yield "model", _model(encoder)
-            yield "leftovers", self._leftovers(catalog, encoder)
+            for other in [other for other in catalog.encoders() if other != encoder]:
+                yield "other model", _other_model(catalog, other)
+            yield "leftovers", self._leftovers(catalog)
         finally:
             if catalog:
                 catalog.close()
@@ -176,8 +178,8 @@ class _Doctor:
         except StorageError:
             return False
 
-    def _leftovers(self, catalog: Checks, encoder: StoredEncoder | None) -> Iterator[_Result]:
-        named = [file.name for file in catalog.vector_files(encoder.id)] if encoder else []
+    def _leftovers(self, catalog: Checks) -> Iterator[_Result]:
+        named = catalog.all_vector_files()
         left = whole.others(self._folder, named)
 
         def mend() -> str:
@@ -192,7 +194,7 @@ class _Doctor:
             yield _Result("dead runs have left nothing", ok=True)
 
 
-def _references(catalog: Checks, encoder: StoredEncoder | None) -> Iterator[_Result]:
+def _references(catalog: Checks) -> Iterator[_Result]:
     broken = catalog.broken_references()
     if not broken:
         yield _Result("every file has its folder and its content", ok=True)
@@ -200,7 +202,7 @@ def _references(catalog: Checks, encoder: StoredEncoder | None) -> Iterator[_Res
 
     def mend() -> str:
         with catalog.transaction():
-            catalog.mend_references(encoder)
+            catalog.mend_references()
         return "dropped; files among them are indexed again by the next `mmsearch index`"
 
     counts = [f"{count:,} in {table}" for table, count in broken.items()]
@@ -243,28 +245,53 @@ def _embeddings(catalog: Checks, encoder: StoredEncoder) -> Iterator[_Result]:
 
 
 def _vectors(catalog: Checks, encoder: StoredEncoder) -> Iterator[_Result]:
-    from mmsearch.vectors.inspect import problem
-
     def mend() -> str:
         refresh_vectors(catalog, encoder, force=True)
         return "written anew"
 
+    problem = _vector_problem(catalog, encoder)
+    if problem:
+        yield _Result(problem, mend)
+        return
     files = catalog.vector_files(encoder.id)
-    reach, is_well = 0, True
-    for file in files:
+    names = f"{len(files)} vector files agree" if len(files) > 1 else "the vector file agrees"
+    text = f"{names} with the catalog" if files else "there is no vector file yet"
+    beyond = catalog.count_embeddings(encoder.id, max((file.watermark for file in files), default=0))
+    yield _Result(f"{text}; {beyond:,} newer embeddings are compared one by one", ok=True)
+
+
+def _vector_problem(catalog: Checks, encoder: StoredEncoder) -> str | None:
+    """What is wrong with the first of an encoder's vector files that does not agree with the catalog."""
+    from mmsearch.vectors.inspect import problem
+
+    reach = 0
+    for file in catalog.vector_files(encoder.id):
         text = problem(catalog.folder / file.name, file, catalog.embedded_ids(encoder, file.first, file.watermark))
         if text is None and (file.first != reach or file.watermark > catalog.last_content()):
             text = "it does not cover what the catalog says"
-        reach = file.watermark
         if text:
-            yield _Result(f"{file.name}: {text}", mend)
-            is_well = False
-            break  # mending writes all of them anew
-    if is_well:
-        names = f"{len(files)} vector files agree" if len(files) > 1 else "the vector file agrees"
-        text = f"{names} with the catalog" if files else "there is no vector file yet"
-        beyond = catalog.count_embeddings(encoder.id, reach)
-        yield _Result(f"{text}; {beyond:,} newer embeddings are compared one by one", ok=True)
+            return f"{file.name}: {text}"
+        reach = file.watermark
+    return None
+
+
+def _other_model(catalog: Checks, encoder: StoredEncoder) -> Iterator[_Result]:
+    """The embeddings and vector files of a model that answers no queries now. What goes, a reindex makes again."""
+    spec, damaged = encoder.info.spec, list(catalog.damaged_embeddings(encoder))
+    problem = f"{len(damaged):,} damaged embeddings" if damaged else _vector_problem(catalog, encoder)
+
+    def mend() -> str:
+        with catalog.transaction():
+            catalog.drop_embeddings(encoder, damaged)
+        return "dropped; `mmsearch reindex` makes it again"
+
+    if problem:
+        yield _Result(f"{spec}: {problem}", mend)
+        return
+    unfinished = catalog.unfinished_encoder() == encoder
+    state = "a reindex with it is not finished" if unfinished else "kept from before"
+    count, total = catalog.count_covered(encoder.id), catalog.count_contents()
+    yield _Result(f"{spec} ({state}): {count:,} of {total:,} embeddings, all with their size and length 1", ok=True)
 
 
 def _model(encoder: StoredEncoder) -> Iterator[_Result]:

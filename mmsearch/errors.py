@@ -12,6 +12,7 @@ MMSearchError                 exit 1
 │   ├── CollectionBusyError
 │   ├── CollectionVersionError
 │   ├── ModelMismatchError
+│   ├── ReindexError
 │   └── StorageError                   disk full, read-only, damaged
 ├── ModelError                         a model cannot be named, fetched or run
 │   ├── UnknownModelError     exit 2
@@ -86,6 +87,10 @@ class CollectionVersionError(CollectionError):
 
 class ModelMismatchError(CollectionError):
     """The collection was built with another model."""
+
+
+class ReindexError(CollectionError):
+    """A change of the collection's model that cannot be begun, or ended, now."""
 
 
 class StorageError(CollectionError):

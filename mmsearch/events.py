@@ -1,4 +1,4 @@
-"""What an index run tells its caller, as it happens."""
+"""What an index run or a reindex tells its caller, as it happens."""
 
 from __future__ import annotations
 
@@ -64,6 +64,42 @@ class Summary:
         }
 
 
+@dataclass(slots=True)
+class ReindexSummary:
+    """What a reindex did, in images (different contents). `model` is the one it was for, `before` the one it replaces.
+
+    `encoded` counts the embeddings of this run, `total` all images. Images that could not be read have no new
+    embedding: the files of `gone` are not there, those of `changed` hold something else than when they were indexed,
+    those of `unreadable` cannot be read. `switched` says that queries use `model` now; `dropped` are the models whose
+    embeddings were removed.
+    """
+
+    model: str = ""
+    before: str = ""
+    total: int = 0
+    encoded: int = 0
+    gone: int = 0
+    changed: int = 0
+    unreadable: int = 0
+    switched: bool = False
+    interrupted: bool = False
+    dropped: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    images_per_s: float = 0.0
+    device: str = ""
+    precision: str = ""
+
+    @property
+    def missing(self) -> int:
+        """How many images have no embedding by the new model."""
+        return self.gone + self.changed + self.unreadable
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, seconds and rates rounded."""
+        rounded = {"seconds": round(self.seconds, 3), "images_per_s": round(self.images_per_s, 2)}
+        return {**asdict(self), "missing": self.missing, **rounded}
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Files dealt with and files to deal with as known so far; `scanned` says that this is all.
@@ -100,4 +136,11 @@ class Finished:
     summary: Summary
 
 
-Event = Progress | Skipped | Notice | Finished
+@dataclass(frozen=True, slots=True)
+class Reindexed:
+    """The last event of a reindex."""
+
+    summary: ReindexSummary
+
+
+Event = Progress | Skipped | Notice | Finished | Reindexed

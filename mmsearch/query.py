@@ -1,41 +1,120 @@
-"""What a user asks: the words of a command line or an API call, as one frozen record."""
+"""What a user asks: the words of a command line, of an API call or of a batch line, as one frozen record."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mmsearch import config
 from mmsearch.errors import UsageError
+from mmsearch.filters import FILTER_WORDS, NO_FILTERS, Filters
+from mmsearch.terms import Term, checked_id, gather
+
+# What words may be given, and their types. They are the same in `Collection.search`, in a batch line's JSON object and,
+# with - for _, on the command line.
+_PATH = (str, os.PathLike)
+TERM_WORDS: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "plus": (str, list, tuple),
+    "minus": (str, list, tuple),
+    "image": (*_PATH, bytes, list, tuple),
+    "like": (*_PATH, int, list, tuple),
+    "expr": (str,),
+    "terms": (list, tuple),
+    "more": (*_PATH, int, list, tuple),
+    "less": (*_PATH, int, list, tuple),
+}
+OPTION_WORDS: dict[str, tuple[type, ...]] = {
+    "top": (int,),
+    "min_score": (int, float),
+    "include_self": (bool,),
+    "exact": (bool,),
+    "offline": (bool,),
+    "templates": (bool,),
+    "allow_private_urls": (bool,),
+}
+WORDS = TERM_WORDS | FILTER_WORDS | OPTION_WORDS
+
+_NOTHING = "give TEXT, --image PATH, --like PATH_OR_ID, or a filter such as --in DIR"
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question. Exactly one of `text`, `image` and `like` is given.
+    """One question: terms, of which there may be none where there are filters.
 
-    `image` is the path of an image file, or its bytes; `like` an indexed image, by its path or its id. `below` is the
-    absolute path of a folder that results must lie in; `min_score` the least cosine; with `include_self` files of the
-    same bytes as `image` or `like` may be results too; `exact` compares with every image; `offline` includes images in
-    folders that are offline.
+    `more` and `less` are indexed images, by absolute path or id, that the results should resemble more, and less.
+    `min_score` is the least cosine; with `include_self` files of the same bytes as an image among the terms may be
+    results too; `exact` compares with every image; `offline` includes images in folders that are offline; `templates`
+    puts short texts into an ensemble of templates or does not (None: as is best for the model); `allow_private_urls`
+    fetches query images from this machine's own network too.
     """
 
-    text: str | None = None
-    image: str | os.PathLike[str] | bytes | None = None
-    like: str | int | None = None
+    terms: tuple[Term, ...] = ()
+    more: tuple[int | str, ...] = ()
+    less: tuple[int | str, ...] = ()
+    filters: Filters = NO_FILTERS
     top: int = config.DEFAULT_TOP
-    below: str | None = None
     min_score: float | None = None
     include_self: bool = False
     exact: bool = False
     offline: bool = False
+    templates: bool | None = None
+    allow_private_urls: bool = False
 
     def __post_init__(self) -> None:
-        if sum(given is not None for given in (self.text, self.image, self.like)) != 1:
-            raise UsageError("a query needs a text or an image", "give one of TEXT, --image PATH and --like PATH_OR_ID")
-        if self.text is not None and not self.text.strip():
-            raise UsageError("the query text is empty", "say what to look for, for example `a cat`")
+        if not self.has_subject and not self.filters:
+            raise UsageError("a query needs a text, an image or a filter", _NOTHING)
         if self.top < 1:
             raise UsageError(f"cannot return {self.top} results", "-k/--top takes a number from 1")
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise UsageError(f"{self.min_score} is no score", "--min-score takes a cosine from -1 to 1")
+        if self.min_score is not None and not self.has_subject:
+            raise UsageError("--min-score without a text or an image", "a list by date has no scores: leave it out")
+
+    @property
+    def has_subject(self) -> bool:
+        """Whether images can be ranked by it; otherwise it lists by date what passes the filters."""
+        return bool(self.terms or self.more or self.less)
+
+
+def from_words(words: Mapping[str, Any]) -> Query:
+    """A query from `WORDS`; those that are None count as not given. Raises `UsageError`."""
+    given = {name: value for name, value in words.items() if value is not None}
+    for name, value in given.items():
+        kinds = WORDS.get(name)
+        if kinds is None:
+            raise UsageError(f"{name!r} is no option of a query; there are {', '.join(WORDS)}")
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds) or not _is_sound(value):
+            raise UsageError(f"{value!r} is no value for {name!r}")
+    return Query(
+        terms=gather(**{name: given[name] for name in TERM_WORDS if name in given and name not in {"more", "less"}}),
+        more=_indexed(given.get("more", ()), "more"),
+        less=_indexed(given.get("less", ()), "less"),
+        filters=Filters.from_words({name: given[name] for name in FILTER_WORDS if name in given}),
+        **{name: given[name] for name in OPTION_WORDS if name in given},
+    )
+
+
+def _is_sound(value: Any) -> bool:
+    """Whether all texts in a value, in JSON's types, can be names of files."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_sound, value))
+    if isinstance(value, dict):
+        return all(map(_is_sound, value.values()))
+    try:
+        return not isinstance(value, str) or os.fsencode(value) is not None
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+
+
+def _indexed(value: Any, name: str) -> tuple[int | str, ...]:
+    """Ids or absolute paths."""
+    images: list[int | str] = []
+    for one in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(one, bool) or not isinstance(one, (*_PATH, int)):
+            raise UsageError(f"{one!r} is no image for {name!r}", "it takes paths and ids")
+        images.append(checked_id(one) if isinstance(one, int) else config.absolute(one))
+    return tuple(dict.fromkeys(images))

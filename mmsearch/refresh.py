@@ -81,14 +81,14 @@ def refresh_vectors(
     last = catalog.last_embedded(encoder.id)
     wanted = Plan("main", 0, last) if (force or kind) and last else plan(catalog, encoder)
     if wanted is None:
-        whole.remove_others(catalog.folder, [file.name for file in catalog.vector_files(encoder.id)])
+        whole.remove_others(catalog.folder, catalog.all_vector_files())
         return False
     from mmsearch.vectors import files
 
     built = _build(catalog, encoder, wanted, kind, notice)
     with catalog.transaction():
         catalog.set_vector_file(encoder.id, built)
-        keep = [file.name for file in catalog.vector_files(encoder.id)]
+        keep = catalog.all_vector_files()
     files.remove_others(catalog.folder, keep)
     return True
 

@@ -6,20 +6,20 @@ candidate's score is computed again from the catalog's embedding. So a query is 
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch import config
+from mmsearch import config, languages
 from mmsearch.candidates import EXACT_SUBSET, CandidateSource, FilesMoved, covered
-from mmsearch.errors import CollectionEmptyError, ModelMismatchError, SourceError
+from mmsearch.embedding_queries import Embedded, ModelChanged, QueryEmbedder
+from mmsearch.errors import CollectionEmptyError
 from mmsearch.query import Query
 from mmsearch.store.catalog import Catalog, StoredEncoder
+from mmsearch.store.selection import Selection
 from mmsearch.types import Encoder, EncoderInfo, Hit
 from mmsearch.vectors import exact
 
@@ -37,18 +37,12 @@ _TRIES = 4
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A query with its unit vector (dim,), the hash of the content that must not be among its results, and the folders
-    whose images must not."""
+    """A query with its unit vector (dim,), the files that may be results, and the hashes of contents that may not."""
 
     query: Query
     vector: NDArray[np.float32]
-    excluded: str | None = None
-    hidden: tuple[str, ...] = ()
-
-    def takes(self, path: str) -> bool:
-        """Whether the file may be a result, wherever else its content lies."""
-        below = self.query.below
-        return (below is None or _is_below(path, below)) and not any(_is_below(path, folder) for folder in self.hidden)
+    selection: Selection
+    excluded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +70,57 @@ class Searcher:
         """`load_encoder` is given the collection's model; `notice` gets one line where something is amiss but
         the answer is still right."""
         self._catalog = catalog
-        self._load_encoder = load_encoder
-        self._max_pixels = max_pixels
-        self._encoder: Encoder | None = None
+        self._embedder = QueryEmbedder(catalog, load_encoder, max_pixels=max_pixels)
         self._candidates = CandidateSource(catalog, notice)
         self._notice = notice
+        self._advised = False
         self._offline: tuple[str, ...] = ()
+
+    def close(self) -> None:
+        """Let go of the model and of what decodes query images."""
+        self._embedder.close()
 
     def search(self, query: Query) -> list[Hit]:
         """The best matches, best first; equal scores by path.
 
-        Raises `CollectionEmptyError`, `SourceError`, `DecodeError`, `ModelError`.
+        A query without terms gives the newest images that pass its filters, without scores. Raises
+        `CollectionEmptyError`, `SourceError`, `DecodeError`, `UsageError`, `ModelError`.
         """
         return self.search_many([query])[0]
 
     def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """The answers to several queries, in order; texts are encoded together. Raises what `search` raises."""
-        stored = self._catalog.encoder()
-        if stored is None or not self._catalog.last_embedded(stored.id):
-            raise CollectionEmptyError(
-                f"the collection at {self._catalog.folder} has no images", "run `mmsearch index DIR` first"
-            )
+        stored = self._current_encoder()
         self._look_for_offline(queries)
-        asked = self._embed(queries, stored)
+        asked: list[_Asked | None] | None = None
         for attempt in range(_TRIES):
             try:
+                if asked is None:
+                    asked = self._embed(queries, stored)
                 with self._catalog.snapshot():
-                    return self._answer(asked, stored, last_try=attempt == _TRIES - 1)
+                    self._check_still(stored)
+                    ranked = iter(self._answer([one for one in asked if one], stored, attempt == _TRIES - 1))
+                    return [
+                        next(ranked) if one else self._latest(query) for one, query in zip(asked, queries, strict=True)
+                    ]
             except FilesMoved:
                 continue
+            except ModelChanged:
+                stored, asked = self._current_encoder(), None
         raise AssertionError("the last try does not give up")
+
+    def _current_encoder(self) -> StoredEncoder:
+        with self._catalog.snapshot():
+            stored = self._catalog.encoder()
+            if stored is None or not self._catalog.last_embedded(stored.id):
+                what = f"the collection at {self._catalog.folder} has no images"
+                raise CollectionEmptyError(what, "run `mmsearch index DIR` first")
+        return stored
+
+    def _check_still(self, stored: StoredEncoder) -> None:
+        """Raise `ModelChanged` where another process has switched to another model. Expects to be in a snapshot."""
+        if self._catalog.encoder() != stored:
+            raise ModelChanged
 
     # --- folders that are offline ---
 
@@ -120,89 +135,52 @@ class Searcher:
                 " `mmsearch index` looks whether it is back"
             )
 
-    def _hidden(self, query: Query) -> tuple[str, ...]:
-        return () if query.offline else self._offline
+    def _selection(self, query: Query) -> Selection:
+        return Selection(query.filters, () if query.offline else self._offline)
 
     def _is_offline(self, path: str) -> bool:
         return any(_is_below(path, folder) for folder in self._offline)
 
-    # --- the queries' embeddings ---
+    # --- vectors, candidates and re-ranking ---
 
-    def _embed(self, queries: Sequence[Query], stored: StoredEncoder) -> list[_Asked]:
-        texts = [query.text for query in queries if query.text is not None]
-        words = iter(self._encoder_for(stored).encode_texts(texts)) if texts else iter(())
+    def _embed(self, queries: Sequence[Query], stored: StoredEncoder) -> list[_Asked | None]:
+        embedded = self._embedder.embed(queries, stored)
+        self._advise(queries)
         return [
-            _Asked(query, next(words), hidden=self._hidden(query))
-            if query.text is not None
-            else self._embed_picture(query, stored)
-            for query in queries
+            None if found is None else _Asked(query, found.vector, self._selection(query), _excluded(query, found))
+            for query, found in zip(queries, embedded, strict=True)
         ]
 
-    def _embed_picture(self, query: Query, stored: StoredEncoder) -> _Asked:
-        if query.like is not None:
-            vector, content_hash = self._embed_stored(query.like, stored)
-        else:
-            assert query.image is not None
-            data = query.image if isinstance(query.image, bytes) else _read(query.image)
-            vector, content_hash = self._embed_image(data, stored)
-        return _Asked(query, vector, None if query.include_self else content_hash, self._hidden(query))
+    def _advise(self, queries: Sequence[Query]) -> None:
+        """Say once that the model does not read a query's letters."""
+        texts = [str(term.value) for query in queries for term in query.terms if term.kind == "text"]
+        encoder = self._embedder.encoder
+        line = languages.advice(texts, encoder) if texts and encoder and not self._advised else None
+        if line:
+            self._notice(line)
+            self._advised = True
 
-    def _embed_stored(self, like: str | int, stored: StoredEncoder) -> tuple[NDArray[np.float32], str]:
-        with self._catalog.snapshot():
-            record = self._catalog.image_by_id(like) if isinstance(like, int) else self._catalog.image_at(like)
-            vectors = self._catalog.embeddings(stored, [record.content_id] if record else [])[1]
-        if record is None or not len(vectors):
-            raise SourceError(f"{like} is not in the collection", "use --image for a picture that is not indexed")
-        return vectors[0] / np.linalg.norm(vectors[0]), record.content_hash
+    def _latest(self, query: Query) -> list[Hit]:
+        images = self._catalog.latest(self._selection(query), query.top)
+        return [Hit(rank, None, image, self._is_offline(image.path)) for rank, image in enumerate(images, 1)]
 
-    def _embed_image(self, data: bytes, stored: StoredEncoder) -> tuple[NDArray[np.float32], str]:
-        from mmsearch import decode, preprocess
-        from mmsearch.decode_worker import content_hash
-
-        how = stored.info.preprocess
-        image, _ = decode.decode(io.BytesIO(data), max_pixels=self._max_pixels, target=how.resize)
-        pixels = preprocess.prepare(image, how)
-        vector = self._encoder_for(stored).encode_images(pixels[np.newaxis])[0]
-        return vector, content_hash(io.BytesIO(data)).hex()
-
-    def _encoder_for(self, stored: StoredEncoder) -> Encoder:
-        if self._encoder is None:
-            encoder = self._load_encoder(stored.info)
-            if encoder.info.fingerprint != stored.info.fingerprint:
-                raise ModelMismatchError(
-                    f"the files of model {stored.info.spec} are not those that the collection was built with",
-                    "restore them, or index again into another collection with -C",
-                )
-            self._encoder = encoder
-        return self._encoder
-
-    # --- candidates and re-ranking ---
-
-    def _answer(self, asked: Sequence[_Asked], stored: StoredEncoder, *, last_try: bool) -> list[list[Hit]]:
-        filters = [(entry.query.below, entry.hidden) for entry in asked]
+    def _answer(self, asked: Sequence[_Asked], stored: StoredEncoder, last_try: bool) -> list[list[Hit]]:
         answers: list[list[Hit] | None] = [
-            self._compare_all(entry, stored) if entry.query.exact and chosen == (None, ()) else None
-            for entry, chosen in zip(asked, filters, strict=True)
+            self._compare_all(entry, stored) if entry.query.exact and not entry.selection else None for entry in asked
         ]
         open_ends = [number for number, answer in enumerate(answers) if answer is None]
-        for chosen in dict.fromkeys(filters[number] for number in open_ends):
-            group = [number for number in open_ends if filters[number] == chosen]
-            hits = self._answer_group([asked[number] for number in group], *chosen, stored, last_try=last_try)
+        for selection in dict.fromkeys(asked[number].selection for number in open_ends):
+            group = [number for number in open_ends if asked[number].selection == selection]
+            hits = self._answer_group([asked[number] for number in group], selection, stored, last_try=last_try)
             for number, answer in zip(group, hits, strict=True):
                 answers[number] = answer
         return [answer or [] for answer in answers]
 
     def _answer_group(
-        self,
-        asked: Sequence[_Asked],
-        below: str | None,
-        hidden: tuple[str, ...],
-        stored: StoredEncoder,
-        *,
-        last_try: bool,
+        self, asked: Sequence[_Asked], selection: Selection, stored: StoredEncoder, *, last_try: bool
     ) -> list[list[Hit]]:
-        """Answer queries that share a filter; one that finds too few looks at more candidates."""
-        allowed = self._catalog.content_ids(below, hidden) if below is not None or hidden else None
+        """Answer queries that share a selection; one that finds too few looks at more candidates."""
+        allowed = self._catalog.content_ids(selection) if selection else None
         if allowed is not None and (len(allowed) <= EXACT_SUBSET or any(entry.query.exact for entry in asked)):
             subset = self._scored(asked, [allowed], stored)
             return [self._ranked(entry, scored) for entry, scored in zip(asked, subset, strict=True)]
@@ -268,12 +246,12 @@ class Searcher:
         wanted = query.top + 1
         while True:
             best, values = exact.top(ids, scores, wanted)
-            images = self._catalog.images_of_contents(best.tolist())
+            images = self._catalog.images_of_contents(best.tolist(), entry.selection)
             found = [
                 (float(value), record)
                 for content, value in zip(best.tolist(), values, strict=True)
                 for record in images.get(content, [])
-                if record.content_hash != entry.excluded and entry.takes(record.path)
+                if record.content_hash not in entry.excluded
             ]
             if len(found) >= query.top or len(best) == len(ids):
                 break
@@ -292,12 +270,8 @@ def _needs_more(query: Query, hits: list[Hit], scored: _Scored) -> bool:
     return query.min_score is None or not (scored.scores < query.min_score).any()
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
-    try:
-        return Path(path).expanduser().read_bytes()
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise SourceError(f"cannot read the query image {os.fspath(path)}: {why}", "check the path") from error
+def _excluded(query: Query, embedded: Embedded) -> frozenset[str]:
+    return frozenset() if query.include_self else embedded.sources
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -140,13 +140,13 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result. `score` is the exact cosine of the query's and the image's embeddings.
+    """One search result. `score` is the exact cosine of the query's and the image's embeddings, None in a list by date.
 
     `offline` says that the image lies in a folder that was not there when it was last looked for.
     """
 
     rank: int
-    score: float
+    score: float | None
     image: ImageRecord
     offline: bool = False
 
@@ -180,8 +180,22 @@ class RootRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherModel:
+    """A model beside the collection's own: one that a reindex fills in, or one that was the collection's before.
+
+    There are `embeddings` of so many different images by it, and `missing` ones have none.
+    """
+
+    spec: str
+    dim: int
+    state: Literal["unfinished", "kept"]
+    embeddings: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """What a collection holds. Sizes are in bytes; `failures` are (path, reason)."""
+    """What a collection holds. Sizes are in bytes, of all models together; `failures` are (path, reason)."""
 
     path: str
     roots: list[RootRecord]
@@ -195,3 +209,4 @@ class CollectionInfo:
     vectors_kind: str | None
     last_run: dict[str, Any] | None
     failures: list[tuple[str, str]]
+    other_models: list[OtherModel] = field(default_factory=list)

@@ -61,7 +61,7 @@ def test_unknown_model(command: Command, photos: Path, tmp_path: Path) -> None:
 
 def test_other_model(command: Command, photos: Path, indexed: Path) -> None:
     outcome = command("index", photos, "--model", "clip", "-C", indexed)
-    check(outcome, 1, "was built with starter", "-C")
+    check(outcome, 1, "was built with starter", "mmsearch reindex")
 
 
 def test_query_image_is_no_image(command: Command, tmp_path: Path, indexed: Path) -> None:
@@ -72,7 +72,7 @@ def test_query_image_is_no_image(command: Command, tmp_path: Path, indexed: Path
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["a cat", "--image", "x.jpg"], ["  "], ["a cat", "-k", "0"], ["x", "-k", "two"]]
+    "arguments", [[], ["a cat", "--plus", "x:0"], ["  "], ["a cat", "-k", "0"], ["x", "-k", "two"]]
 )
 def test_wrong_usage(command: Command, arguments: list[str], indexed: Path) -> None:
     check(command("query", *arguments, "-C", indexed), 2)

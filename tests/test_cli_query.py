@@ -96,7 +96,8 @@ def test_query_image_from_outside_the_collection(
 def test_json_is_the_documented_contract(command: Command, indexed: Path) -> None:
     answer = command("query", "a cat", "-C", indexed, "-k", 2, "--json").json
     assert set(answer) == {"query", "count", "results"}
-    assert answer["query"] == {"text": "a cat", "image": None, "like": None} and answer["count"] == 2
+    terms = [{"kind": "text", "value": "a cat", "weight": 1.0}]
+    assert answer["query"] == {"text": "a cat", "image": None, "like": None, "terms": terms} and answer["count"] == 2
     lines = command("query", "a cat", "-C", indexed, "-k", 2, "--jsonl").out.splitlines()
     assert [json.loads(line) for line in lines] == answer["results"]
     assert all(set(result) == FIELDS for result in answer["results"])

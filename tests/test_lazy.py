@@ -33,6 +33,10 @@ ENCODERS = "torch open_clip timm torchvision transformers"
 HUB = "huggingface_hub requests httpx"
 DECODERS = "PIL pillow_heif pillow_jxl"
 RUNTIMES = "onnxruntime tokenizers faiss"
+SHOWING = (
+    "mmsearch.gallery mmsearch.montage mmsearch.thumbnails mmsearch.terminal_pictures "
+    "mmsearch.cli.terminal mmsearch.cli.template mmsearch.cli.placing mmsearch.cli.viewer"
+)
 
 
 @pytest.fixture
@@ -88,7 +92,7 @@ def test_importing_the_public_class_loads_nothing_heavy(poison: Path) -> None:
     assert run(poisoned, "-c", "from mmsearch import Collection; print(Collection.__name__)") == "Collection\n"
 
 
-@pytest.mark.parametrize("command", ["", "index", "query", "info", "forget", "models"])
+@pytest.mark.parametrize("command", ["", "index", "query", "info", "forget", "models", "eval", "help", "completion"])
 def test_help_loads_nothing(poison: Path, command: str) -> None:
     poisoned = f"{ENCODERS} {HUB} {DECODERS} {RUNTIMES} numpy sqlite3 tqdm platformdirs mmsearch.collection rich"
     assert "Usage: mmsearch" in mmsearch(poisoned, *command.split(), "--help")
@@ -99,7 +103,7 @@ def test_the_version_loads_nothing(poison: Path) -> None:
 
 
 def test_a_text_query_loads_the_runtime_and_no_more(poison: Path, indexed: Path) -> None:
-    poisoned = f"{ENCODERS} {HUB} {DECODERS} safetensors tqdm pathspec mmsearch.ingest mmsearch.decode"
+    poisoned = f"{ENCODERS} {HUB} {DECODERS} {SHOWING} safetensors tqdm pathspec mmsearch.ingest mmsearch.decode"
     answer = mmsearch(poisoned, "query", "a cat", "-C", indexed, "-k", 1, "--paths")
     assert answer.strip().endswith("cat.jpg")
 

@@ -97,7 +97,7 @@ def test_opens_only_the_tower_that_is_used(pixels: np.ndarray) -> None:
     fresh = starter.load()
     fresh.encode_images(pixels[:1])
     assert "_text_session" not in vars(fresh)
-    assert "_tokenizer" not in vars(fresh._tokenize)
+    assert "_tokenizer" not in vars(fresh.tokenize)
 
 
 def test_quiet_and_without_torch() -> None:

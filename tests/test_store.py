@@ -27,8 +27,10 @@ from mmsearch.errors import (
     CollectionVersionError,
     StorageError,
 )
+from mmsearch.filters import Filters
 from mmsearch.store import connection, lock, schema
 from mmsearch.store.catalog import Catalog, StoredEncoder, VectorFile
+from mmsearch.store.selection import Selection
 from mmsearch.types import EncoderInfo, FileRecord, ImageFacts, Preprocess, ScanOptions
 
 DIM = 8
@@ -190,7 +192,7 @@ def test_a_damaged_catalog_is_a_storage_error_wherever_it_is_read(catalog: Catal
             lambda: damaged.known_files(1),
             lambda: list(damaged.embeddings_after(encoder, 0)),
             lambda: damaged.embeddings(encoder, [1]),
-            lambda: damaged.content_ids("/p"),
+            lambda: damaged.content_ids(Selection(Filters(below=("/p",)))),
             damaged.count_images,
             damaged.encoder,
         ]
@@ -459,7 +461,7 @@ def tree(catalog: Catalog) -> Catalog:
 )
 def test_a_folder_is_no_prefix_of_its_neighbours(tree: Catalog, folder: str, inside: list[str]) -> None:
     assert tree.count_images(folder) == len(inside)
-    ids = tree.content_ids(folder)
+    ids = tree.content_ids(Selection(Filters(below=(folder,))))
     assert ids.tolist() == sorted(ids.tolist())
     found = [record.path for records in tree.images_of_contents(ids.tolist()).values() for record in records]
     assert sorted(found) == sorted(inside)
@@ -831,7 +833,7 @@ class CatalogMachine(RuleBasedStateMachine):
                 below = [path for path in self.images if self._is_below(path, folder)]
                 assert reader.count_images(folder) == len(below)
                 wanted = {self.ids[self.images[path][2]] for path in below}
-                assert set(reader.content_ids(folder).tolist()) == wanted
+                assert set(reader.content_ids(Selection(Filters(below=(folder,)))).tolist()) == wanted
             known: dict[str, tuple[int, int]] = {}
             for number, folder in reader.folders_at("/"):
                 files = reader.known_files(number)

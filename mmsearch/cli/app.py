@@ -5,13 +5,17 @@ from __future__ import annotations
 import typer
 
 from mmsearch import __version__
+from mmsearch.cli.completion import completion
 from mmsearch.cli.doctor import doctor
+from mmsearch.cli.evaluate import evaluate
 from mmsearch.cli.forget import forget
+from mmsearch.cli.help import help_topics
 from mmsearch.cli.index import index
 from mmsearch.cli.info import info
 from mmsearch.cli.models import models
 from mmsearch.cli.optimize import optimize
 from mmsearch.cli.query import query
+from mmsearch.cli.reindex import reindex
 
 app = typer.Typer(
     name="mmsearch",
@@ -24,8 +28,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (index, query, info, forget, optimize, doctor, models):
+for command in (index, query, info, forget, optimize, reindex, doctor, completion):
     app.command()(command)
+app.add_typer(models, name="models")
+app.command("eval")(evaluate)
+app.command("help")(help_topics)
 
 
 def _version(wanted: bool) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mmsearch.errors import MMSearchError, SourceError, UsageError
+from mmsearch.errors import DecodeError, MMSearchError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from mmsearch.collection import Collection
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
 
 # Queries that are encoded and searched together at the most: past 64, texts take no less time each.
 _MOST_AT_ONCE = 64
-
-# What a line's JSON object may hold, beside `text`, `image` and `like`, and the types.
-_OPTIONS: dict[str, type | tuple[type, ...]] = {
-    "top": int,
-    "in": str,
-    "min_score": (int, float),
-    "include_self": bool,
-    "exact": bool,
-    "offline": bool,
-}
-_SUBJECTS: dict[str, type | tuple[type, ...]] = {"text": str, "image": str, "like": (str, int)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +94,8 @@ def _parse(line: str, defaults: dict[str, Any]) -> _Line:
         return _Line({"text": line}, {**defaults, "text": line})
     try:
         asked = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return _Line({"line": line}, {}, f"not a JSON object: {error}")
-    for name, value in asked.items():
-        kinds = (_SUBJECTS | _OPTIONS).get(name)
-        if kinds is None:
-            known = ", ".join([*_SUBJECTS, *_OPTIONS])
-            return _Line(asked, {}, f"{name!r} is no option of a query; there are {known}")
-        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-            return _Line(asked, {}, f"{value!r} is no value for {name!r}")
     return _Line(asked, {**defaults, **asked})
 
 
@@ -130,12 +112,8 @@ def _answers(photos: Collection, lines: list[_Line]) -> list[list[Hit] | str]:
 def _answer(photos: Collection, line: _Line) -> list[Hit] | str:
     try:
         return photos.search_many([photos.query(**line.options)])[0]
-    except (UsageError, SourceError) as error:
-        return str(error)
-    except MMSearchError as error:
-        if "image" in line.options:
-            return str(error)
-        raise  # the collection or the model is at fault: no other line will do better
+    except (UsageError, SourceError, DecodeError) as error:
+        return str(error)  # in any other case the collection or the model is at fault: no other line will do better
 
 
 def _write(line: _Line, answer: list[Hit] | str) -> None:

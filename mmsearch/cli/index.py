@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,8 @@ from mmsearch import config
 from mmsearch.cli.options import CollectionOption, DeviceOption, JsonOption, PrecisionOption, WaitOption
 
 if TYPE_CHECKING:
-    from mmsearch.events import Summary
+    from mmsearch.collection import Collection
+    from mmsearch.events import Event, Summary
     from mmsearch.ingest import IndexSettings
     from mmsearch.types import ScanOptions
 
@@ -56,6 +59,15 @@ def index(
     time_limit: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="Files that take longer to read and decode are skipped.")
     ] = config.DEFAULT_TIME_LIMIT,
+    decode_memory: Annotated[
+        int | None,
+        typer.Option(
+            min=256,
+            metavar="MB",
+            help="What all decoding processes together may take; fewer of them run where it is little. [default: "
+            "no bound on the sum]",
+        ),
+    ] = None,
     wait: WaitOption = 0.0,
     collection: CollectionOption = None,
     json_output: JsonOption = False,
@@ -67,7 +79,13 @@ def index(
     """
     from mmsearch.ingest import IndexSettings
 
-    settings = IndexSettings(batch_size=batch_size, workers=workers, max_pixels=max_pixels, time_limit=time_limit)
+    settings = IndexSettings(
+        batch_size=batch_size,
+        workers=workers,
+        max_pixels=max_pixels,
+        time_limit=time_limit,
+        decode_memory=decode_memory * 1_000_000 if decode_memory else None,
+    )
     options = _options(include, exclude, hidden, follow_symlinks)
     summary = _run(dirs or None, model, device, precision, options, settings, wait, collection)
     if json_output:
@@ -119,25 +137,11 @@ def _run(
     wait: float,
     collection: str | None,
 ) -> Summary:
-    import signal
-    import threading
-
-    from mmsearch.cli.progress import ProgressBar
-    from mmsearch.collection import Collection
-    from mmsearch.errors import CollectionBusyError
+    from mmsearch.cli.running import run
     from mmsearch.events import Finished
 
-    stop = threading.Event()
-
-    def interrupt(*_: object) -> None:
-        if stop.is_set():  # the second time the user means it
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGINT, interrupt)
-    summary: Summary | None = None
-    with ProgressBar() as bar, Collection.open(collection, notice=bar.say) as photos:
-        events = photos.add_events(
+    def start(photos: Collection, stop: threading.Event) -> Iterator[Event]:
+        return photos.add_events(
             dirs,
             model=model,
             device=device,
@@ -147,14 +151,7 @@ def _run(
             wait=wait,
             stop=stop,
         )
-        try:
-            for event in events:
-                bar.show(event)
-                if isinstance(event, Finished):
-                    summary = event.summary
-        except CollectionBusyError:
-            if stop.is_set():  # while it waited for its turn
-                raise typer.Abort from None
-            raise
-    assert summary is not None
-    return summary
+
+    last = run(collection, start)
+    assert isinstance(last, Finished)
+    return last.summary

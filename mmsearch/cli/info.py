@@ -59,6 +59,12 @@ def _describe(facts: CollectionInfo) -> list[str]:
         ("model", f"{printable(facts.model)} ({facts.dim} dimensions)" if facts.model else "none yet"),
         ("on disk", f"catalog {size(facts.catalog_bytes)}, vectors {size(facts.vectors_bytes)} ({facts.vectors_kind})"),
     ]
+    for other in facts.other_models:
+        told = f"{printable(other.spec)} ({other.dim} dimensions), {other.embeddings:,} images"
+        if other.state == "unfinished":
+            rows.append(("reindex", f"{told}, {other.missing:,} to do: `mmsearch reindex` goes on, --abandon drops it"))
+        else:
+            rows.append(("kept model", f"{told}: `mmsearch reindex --drop-old` frees its room"))
     run = facts.last_run
     if run:
         where = f" on {run['device']} in {run['precision']}" if run["device"] else ""

@@ -1,4 +1,4 @@
-"""Progress on stderr while an index run goes on."""
+"""Progress on stderr while an index run or a reindex goes on."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from mmsearch.events import Event, Notice, Progress, Skipped
 
 
 class ProgressBar:
-    """Shows events of an index run: a bar on a terminal, plain lines for what needs a word everywhere."""
+    """Shows events of a run: a bar on a terminal, plain lines for what needs a word everywhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str = "indexing") -> None:
+        """`doing` is what the bar says while nothing else is to be told."""
+        self._doing = doing
         self._bar = tqdm(
             total=0,
             unit="img",
-            desc="indexing",
+            desc=doing,
             file=sys.stderr,
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
@@ -49,13 +51,13 @@ class ProgressBar:
     def _advance(self, event: Progress) -> None:
         if self._bar.total != event.total:
             self._bar.total = event.total
-        self._bar.set_description_str(_doing(event), refresh=False)
+        self._bar.set_description_str(_doing(event, self._doing), refresh=False)
         self._bar.update(event.done - self._bar.n)
 
 
-def _doing(event: Progress) -> str:
+def _doing(event: Progress, doing: str) -> str:
     if event.waiting_for:
         return f"waiting for {shortened(printable(event.waiting_for), 40)}"
     if event.loading:
         return "loading the model"
-    return "indexing" if event.scanned else "scanning"
+    return doing if event.scanned else "scanning"

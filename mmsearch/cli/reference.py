@@ -7,7 +7,9 @@ file is up to date.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 BEGIN = "<!-- CLI reference: made by `python -m mmsearch.cli.reference README.md` -->"
 END = "<!-- end of the CLI reference -->"
@@ -22,13 +24,17 @@ def reference() -> str:
 
     group = typer.main.get_command(app)
     context = group.make_context("mmsearch", [], resilient_parsing=True, max_content_width=WIDTH, terminal_width=WIDTH)
-    parts = []
+    return "\n\n".join(_commands(group, context))
+
+
+def _commands(group: Any, context: Any) -> Iterator[str]:
+    """The commands of a group, each with those below it."""
     for name, command in sorted(getattr(group, "commands", {}).items()):
         with command.make_context(name, [], parent=context, resilient_parsing=True) as inner:
             inner.terminal_width = WIDTH
             text = "\n".join(line.rstrip() for line in command.get_help(inner).splitlines())
-        parts.append(f"### mmsearch {name}\n\n```text\n{text}\n```")
-    return "\n\n".join(parts)
+            yield f"### {inner.command_path}\n\n```text\n{text}\n```"
+            yield from _commands(command, inner)
 
 
 def updated(document: str) -> str:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mmsearch.types import Hit
+from mmsearch.types import Hit, ImageFacts, ImageRecord
 
 # Control characters beyond ASCII's, which JSON does not escape, and those that turn the direction of writing.
 _ACTED_ON = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -28,6 +28,12 @@ def printable(text: str) -> str:
 def say(line: str) -> None:
     """A line for the user on stderr."""
     print(f"mmsearch: {printable(line)}", file=sys.stderr)
+
+
+def write_bytes(data: bytes) -> None:
+    """Bytes to stdout, after what was printed before."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
 
 
 def _escaped(mark: str) -> str:
@@ -52,7 +58,8 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
     """
     facts, raw = hit.image.facts, os.fsencode(hit.path)
     path = raw.decode("utf-8", "replace")
-    fields: dict[str, Any] = {"rank": hit.rank, "score": round(hit.score, 6), "path": path}
+    score = None if hit.score is None else round(hit.score, 6)
+    fields: dict[str, Any] = {"rank": hit.rank, "score": score, "path": path}
     if path != hit.path:
         fields["path_base64"] = base64.b64encode(raw).decode("ascii")
     return fields | {
@@ -69,6 +76,12 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
     }
 
 
+# A result that has every field of the contract (its path is not UTF-8) and a value of each type: from it other outputs
+# know the names, and try formats before a search.
+_EXAMPLE_FACTS = ImageFacts(1, 1, "JPEG", "2000-01-01T00:00:00", "camera")
+EXAMPLE = Hit(1, 0.5, ImageRecord(1, "/\udcff", 1, 1, 1, "00", _EXAMPLE_FACTS))
+
+
 def dumps(fields: Any, *, indent: int | None = None) -> str:
     """JSON text in UTF-8's own characters, but for those that a terminal would act on."""
     text = json.dumps(fields, ensure_ascii=False, indent=indent)
@@ -81,7 +94,7 @@ def table(hits: Sequence[Hit], *, colour: bool, width: int | None = None) -> lis
     lines = []
     for hit in hits:
         path = shortened(printable(_familiar(hit.path)), room) if width or sys.stdout.isatty() else printable(hit.path)
-        rank, score = f"{hit.rank:>4}", f"{hit.score:.3f}"
+        rank, score = f"{hit.rank:>4}", "" if hit.score is None else f"{hit.score:.3f}"
         if colour:
             folder, name = os.path.split(path)
             rank, score = f"\x1b[2m{rank}\x1b[0m", f"\x1b[36m{score}\x1b[0m"

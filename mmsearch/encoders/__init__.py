@@ -24,7 +24,9 @@ __all__ = [
     "load_encoder",
     "load_export",
     "load_query_encoder",
+    "reads",
     "resolve",
+    "short_name",
 ]
 
 
@@ -137,6 +139,18 @@ def expected_preprocess(spec: str) -> Preprocess | None:
 
         return starter.info().preprocess
     return settings.expected(source)
+
+
+def reads(encoder: Encoder, text: str) -> bool:
+    """Whether a text in other than Latin letters can mean something to a model; see `mmsearch.encoders.reading`."""
+    from mmsearch.encoders import reading
+
+    return reading.reads(encoder, text)
+
+
+def short_name(spec: str) -> str:
+    """A model's alias where it has one, else its name as it is."""
+    return next((card.alias for card in models.ALIASES.values() if card.spec == spec), spec)
 
 
 def choose_default(notice: Callable[[str], None] = _say_nothing) -> str:

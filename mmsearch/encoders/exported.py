@@ -92,13 +92,21 @@ class ExportTokenizer:
 
         Such a model reads a text's embedding off its end token, and no token sees those behind it.
         """
-        if self._opened is None:
-            self._opened = self._open()
-        ids = self._opened(texts)
+        ids = self._tokenizer(texts)
         if self._manifest.short_texts:
             # At least two, because graphs are exported for no fewer.
             ids = np.ascontiguousarray(ids[:, : max(2, int(ids.argmax(axis=1).max()) + 1)])
         return {"input_ids": ids}
+
+    def unknown_share(self, text: str) -> float:
+        """The share of a text's tokens that stand for what the vocabulary does not have; see `TextTokenizer`."""
+        return self._tokenizer.unknown_share(text)
+
+    @property
+    def _tokenizer(self) -> TextTokenizer:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
 
     def _open(self) -> TextTokenizer:
         from mmsearch.encoders import tokens
@@ -111,7 +119,7 @@ class ExportTokenizer:
 def find(fingerprint: str) -> OnnxEncoder | None:
     """The encoder of the model with this fingerprint, where there is an export of it that can be used."""
     folder = place(fingerprint)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     if manifest is None or manifest.info.fingerprint != fingerprint:
         return None
     if manifest.machine != machine() or not _can_run(manifest.runtime) or not _is_whole(folder, manifest):
@@ -228,7 +236,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _read_manifest(folder: Path) -> Manifest | None:
+def read_manifest(folder: Path) -> Manifest | None:
+    """What the export in a folder says of itself; None for what this version cannot read."""
     try:
         return Manifest.from_json(_read_json(folder / MANIFEST))
     except (ValueError, KeyError, TypeError):

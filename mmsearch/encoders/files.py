@@ -28,7 +28,7 @@ _PREFERRED_WEIGHTS = (
 _WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pth")
 
 # What transformers may read to build a text tower of its own, beside `models.TOKENIZER_NAMES`.
-_TRANSFORMERS_NAMES = ("special_tokens_map.json", "vocab.json", "vocab.txt", "merges.txt", "sentencepiece.bpe.model")
+TRANSFORMERS_NAMES = ("special_tokens_map.json", "vocab.json", "vocab.txt", "merges.txt", "sentencepiece.bpe.model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,14 @@ class ModelFiles:
 class _Fetcher:
     notice: Callable[[str], None]
     progress: bool
+    download: bool = True
 
     def __call__(self, repo: str, *names: str) -> Path:
-        return hub.fetch(repo, names, notice=self.notice, progress=self.progress)
+        return hub.fetch(repo, names, notice=self.notice, progress=self.progress, download=self.download)
 
 
-def locate(source: ModelSource, *, notice: Callable[[str], None], progress: bool) -> ModelFiles:
-    """Find or fetch all files of a model; imports no torch.
+def locate(source: ModelSource, *, notice: Callable[[str], None], progress: bool, download: bool = True) -> ModelFiles:
+    """Find or (with `download`) fetch all files of a model; imports no torch.
 
     Raises ModelUnavailableError for files that are nowhere to be had, ModelError for a configuration that is none.
     """
@@ -77,7 +78,7 @@ def locate(source: ModelSource, *, notice: Callable[[str], None], progress: bool
             f"the model {source.spec} needs open_clip, which is not installed",
             f"pip install open_clip_torch, or use --model {models.STARTER}",
         )
-    fetch = _Fetcher(notice, progress)
+    fetch = _Fetcher(notice, progress, download)
     match source.kind:
         case "pair":
             return _pair(source, fetch)
@@ -92,7 +93,7 @@ def locate(source: ModelSource, *, notice: Callable[[str], None], progress: bool
 def _pair(source: ModelSource, fetch: _Fetcher) -> ModelFiles:
     chosen = catalogue.pretrained(source.architecture)[source.tag]
     config = catalogue.architecture_config(source.architecture)
-    weights = fetch(chosen.repo, *_weights_names(chosen.filename))
+    weights = fetch(chosen.repo, *weights_names(chosen.filename))
     tokenizer = _fetch_tokenizer(config, fetch)
     return ModelFiles(source.architecture, config, weights, tokenizer, chosen.settings, chosen.quick_gelu)
 
@@ -122,7 +123,7 @@ def _checkpoint(source: ModelSource, fetch: _Fetcher) -> ModelFiles:
     return ModelFiles(source.architecture, config, path, _fetch_tokenizer(config, fetch))
 
 
-def _weights_names(filename: str) -> tuple[str, ...]:
+def weights_names(filename: str) -> tuple[str, ...]:
     """open_clip's names for the weights of a repository: safetensors before anything that is pickled."""
     if not filename:
         return models.WEIGHTS_NAMES
@@ -147,7 +148,7 @@ def _fetch_tokenizer(config: Mapping[str, Any], fetch: _Fetcher) -> Path | None:
 def _fetch_for_transformers(repo: str, fetch: _Fetcher) -> None:
     """Bring what transformers needs to build this text tower into the cache; a repository has some of these files."""
     fetch(repo, "config.json")
-    for name in (*models.TOKENIZER_NAMES, *_TRANSFORMERS_NAMES):
+    for name in (*models.TOKENIZER_NAMES, *TRANSFORMERS_NAMES):
         try:
             fetch(repo, name)
         except ModelUnavailableError as error:

@@ -32,7 +32,8 @@ def _of_starter(stored: EncoderInfo) -> Verdict:
             return False, f"{starter.FOLDER / name} is damaged or missing; install mmsearch again", None
     if info.fingerprint != stored.fingerprint:
         problem = f"this mmsearch has another {stored.spec} model than the one that made the embeddings"
-        return False, f"{problem}; index into a new collection, or install the mmsearch that made this one", None
+        cure = f"`mmsearch reindex --model {models.STARTER}`, or install the mmsearch that made this one"
+        return False, f"{problem}; {cure}", None
     return True, f"{stored.spec} is the model that made the embeddings, and whole", None
 
 

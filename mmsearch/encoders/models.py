@@ -38,6 +38,7 @@ class ModelCard:
     """What a user wants to know before choosing an alias.
 
     `download_mb` is in units of 10**6 bytes; `dim` is the width of an embedding; `pixels` the side of the input.
+    `imagenet_top1` is the zero-shot top-1 accuracy on ImageNet-1k in percent that `figure_source` has published.
     """
 
     alias: str
@@ -50,6 +51,8 @@ class ModelCard:
     pixels: int
     repo: str = ""
     needs_tokenizer: bool = False
+    imagenet_top1: float | None = None
+    figure_source: str = ""
 
     @property
     def source(self) -> str:
@@ -74,6 +77,8 @@ class ModelSource:
     alias: str = ""
 
 
+_OPEN_CLIP_RESULTS = "mlfoundations/open_clip, docs/openclip_results.csv"
+
 _CARDS = (
     ModelCard(
         STARTER,
@@ -95,6 +100,8 @@ _CARDS = (
         dim=512,
         pixels=256,
         repo="laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K",
+        imagenet_top1=72.8,
+        figure_source=_OPEN_CLIP_RESULTS,
     ),
     ModelCard(
         "clip-large",
@@ -106,6 +113,8 @@ _CARDS = (
         dim=768,
         pixels=224,
         repo="laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
+        imagenet_top1=79.2,
+        figure_source=_OPEN_CLIP_RESULTS,
     ),
     ModelCard(
         "siglip2",
@@ -118,6 +127,8 @@ _CARDS = (
         pixels=256,
         repo="timm/ViT-B-32-SigLIP2-256",
         needs_tokenizer=True,
+        imagenet_top1=74.0,
+        figure_source="google-research/big_vision, configs/proj/image_text/README_siglip2.md",
     ),
     ModelCard(
         "mobile",
@@ -129,6 +140,8 @@ _CARDS = (
         dim=512,
         pixels=256,
         repo="timm/MobileCLIP2-S2-OpenCLIP",
+        imagenet_top1=77.2,
+        figure_source="apple/ml-mobileclip, README.md",
     ),
 )
 ALIASES: dict[str, ModelCard] = {card.alias: card for card in _CARDS}

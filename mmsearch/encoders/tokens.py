@@ -10,6 +10,7 @@ import functools
 import gzip
 import itertools
 import json
+import re
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ _MERGES = 49_152 - 256 - 2
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 # Characters. Up to here, finding the merges that a text needs is quicker than taking in all of them.
 _A_QUERY = 10_000
+# What tokenizers call that for which they have no token: all of it, or its bytes.
+_UNKNOWN = ("<unk>", "[UNK]")
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -50,6 +54,16 @@ class TextTokenizer:
         encoded = self.tokenizer.encode_batch([self.clean(text) for text in texts])
         ids = np.array([entry.ids for entry in encoded], dtype=np.int64)
         return np.where(ids == self.blanked, 0, ids) if self.blanked is not None else ids
+
+    def unknown_share(self, text: str) -> float:
+        """The share of a text's own tokens that stand for anything unknown, or for a single byte; 0 for no tokens."""
+        if isinstance(self.tokenizer, ClipTokenizer):  # its vocabulary has every byte, and no other unknown
+            return 0.0
+        (entry,) = self.tokenizer.encode_batch([self.clean(text)])
+        unknown = {self.tokenizer.token_to_id(name) for name in _UNKNOWN}
+        rows = zip(entry.ids, entry.tokens, entry.special_tokens_mask, strict=True)
+        own = [number in unknown or bool(_BYTE.fullmatch(token)) for number, token, special in rows if not special]
+        return sum(own) / len(own) if own else 0.0
 
 
 def open_tokenizer(

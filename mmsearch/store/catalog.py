@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.store import schema
 from mmsearch.store.database import chunks, marks, now
 from mmsearch.store.embeddings import EmbeddingStore as EmbeddingStore
 from mmsearch.store.embeddings import StoredEncoder as StoredEncoder
 from mmsearch.store.embeddings import VectorFile as VectorFile
+from mmsearch.store.selection import DATE, Selection
+from mmsearch.store.selection import below as _below
 from mmsearch.types import FileRecord, ImageFacts, ImageRecord, RootRecord, ScanOptions
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ _IMAGE_COLUMNS = """
     contents.height, contents.format, contents.taken_at, contents.camera, contents.latitude, contents.longitude
     FROM images JOIN folders ON folders.id = images.folder_id JOIN contents ON contents.id = images.content_id
 """
+
+_ALL = Selection()
 
 
 class Catalog(EmbeddingStore):
@@ -152,19 +157,27 @@ class Catalog(EmbeddingStore):
             "SELECT content_id FROM released WHERE NOT EXISTS"
             " (SELECT 1 FROM images WHERE images.content_id = released.content_id)"
         )
+        encoders = self.encoders() if unused else []
         for (content_id,) in unused:
+            for encoder in encoders:  # one that lacks the content has not covered it either
+                self._run(
+                    "UPDATE vector_files SET removed = removed + 1 WHERE encoder_id = ? AND ? BETWEEN first + 1 AND"
+                    f" watermark AND EXISTS (SELECT 1 FROM {schema.embeddings_table(encoder.id)} WHERE content_id = ?)",
+                    (encoder.id, content_id, content_id),
+                )
             self._run("DELETE FROM contents WHERE id = ?", (content_id,))
-            self._run(
-                "UPDATE vector_files SET removed = removed + 1 WHERE ? BETWEEN first + 1 AND watermark", (content_id,)
-            )
         self._run("DELETE FROM released")
         return len(unused)
 
-    def images_of_contents(self, content_ids: Sequence[int]) -> dict[int, list[ImageRecord]]:
-        """The files of each content, in byte order of their paths. Contents without files are missing."""
+    def images_of_contents(
+        self, content_ids: Sequence[int], selection: Selection = _ALL
+    ) -> dict[int, list[ImageRecord]]:
+        """The selected files of each content, in byte order of their paths. Contents without any are missing."""
         found: dict[int, list[ImageRecord]] = {}
+        where, values = selection.sql()
         for part in chunks(content_ids):
-            for row in self._all(f"SELECT {_IMAGE_COLUMNS} WHERE contents.id IN ({marks(part)})", part):
+            sql = f"SELECT {_IMAGE_COLUMNS} WHERE contents.id IN ({marks(part)}) AND {where}"
+            for row in self._all(sql, [*part, *values]):
                 record = _image(row)
                 found.setdefault(record.content_id, []).append(record)
         for records in found.values():
@@ -227,18 +240,18 @@ class Catalog(EmbeddingStore):
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def content_ids(self, below: str | None, outside: Sequence[str] = ()) -> NDArray[np.int64]:
-        """Ids of all contents with a file at or below a folder (None: anywhere) and not at or below any of `outside`,
-        ascending, int64 (n,)."""
-        is_in = "(path = ? OR (path > ? AND path < ?))"
-        conditions = [is_in] * (below is not None) + [f"NOT {is_in}"] * len(outside)
-        folders = [below, *outside] if below is not None else outside
-        values = [value for path in folders for value in (os.fsencode(path), *_below(path))]
+    def content_ids(self, selection: Selection) -> NDArray[np.int64]:
+        """Ids of all contents with a selected file, ascending, int64 (n,)."""
+        where, values = selection.sql()
         return self._id_array(
-            "SELECT DISTINCT content_id FROM images WHERE folder_id IN"
-            f" (SELECT id FROM folders WHERE {' AND '.join(conditions) or 'TRUE'}) ORDER BY content_id",
-            values,
+            f"SELECT DISTINCT content_id FROM images {selection.joins()} WHERE {where} ORDER BY content_id", values
         )
+
+    def latest(self, selection: Selection, limit: int) -> list[ImageRecord]:
+        """The selected files, newest first (by EXIF date, else file time); those of one second by path."""
+        where, values = selection.sql()
+        order = f"ORDER BY {DATE} DESC, folders.path, images.name LIMIT ?"
+        return [_image(row) for row in self._all(f"SELECT {_IMAGE_COLUMNS} WHERE {where} {order}", [*values, limit])]
 
     # --- runs ---
 
@@ -271,13 +284,6 @@ class Catalog(EmbeddingStore):
 
     def _release(self, content_id: int) -> None:
         self._run("INSERT OR IGNORE INTO released VALUES (?)", (content_id,))
-
-
-def _below(path: str) -> tuple[bytes, bytes]:
-    """Bounds of the byte strings that start with a folder's path and a separator."""
-    stem = os.fsencode(path).rstrip(os.fsencode(os.sep))
-    separator = os.fsencode(os.sep)
-    return stem + separator, stem + bytes([separator[0] + 1])
 
 
 def _options(text: str) -> ScanOptions:

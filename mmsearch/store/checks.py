@@ -41,7 +41,7 @@ class Checks(Catalog):
         """How many rows of each table refer to something that is not there."""
         return dict(Counter(table for table, *_ in self._all("PRAGMA foreign_key_check")))
 
-    def mend_references(self, encoder: StoredEncoder | None) -> None:
+    def mend_references(self) -> None:
         """Drop rows that refer to nothing. Files whose content is unknown are to be indexed again."""
         lost = self._all(
             "SELECT folders.path, name, size FROM images JOIN folders ON folders.id = folder_id"
@@ -53,7 +53,7 @@ class Checks(Catalog):
         for table in ("images", "failures"):
             self._run(f"DELETE FROM {table} WHERE folder_id NOT IN (SELECT id FROM folders)")
         self._run("DELETE FROM vector_files WHERE encoder_id NOT IN (SELECT id FROM encoders)")
-        if encoder:
+        for encoder in self.encoders():
             table = schema.embeddings_table(encoder.id)
             self._run(f"DELETE FROM {table} WHERE content_id NOT IN (SELECT id FROM contents)")
 
@@ -73,9 +73,12 @@ class Checks(Catalog):
         self.drop_released()
 
     def contents_without_embedding(self, encoder: StoredEncoder) -> list[int]:
-        """Ids of contents that no query can find."""
+        """Ids of contents that no query can find, but for those that an index run is to read again anyway."""
         table = schema.embeddings_table(encoder.id)
-        return [number for (number,) in self._all(f"SELECT id FROM contents EXCEPT SELECT content_id FROM {table}")]
+        missing = f"SELECT id FROM contents EXCEPT SELECT content_id FROM {table}"
+        return [
+            number for (number,) in self._all(f"{missing} EXCEPT SELECT content_id FROM images WHERE mtime_ns = -1")
+        ]
 
     def damaged_embeddings(self, encoder: StoredEncoder) -> Iterator[int]:
         """Ids of contents whose embedding has not its size, is not finite, or not of length 1. Reads all of them."""
@@ -102,6 +105,12 @@ class Checks(Catalog):
                 files += 1
         self.mend_contents(content_ids)
         return files
+
+    def drop_embeddings(self, encoder: StoredEncoder, content_ids: Sequence[int]) -> None:
+        """Drop embeddings of an encoder that is not the current one; a reindex makes them again."""
+        for number in content_ids:
+            self._run(f"DELETE FROM {schema.embeddings_table(encoder.id)} WHERE content_id = ?", (number,))
+        self.drop_vector_files(encoder.id)
 
     def embedded_ids(self, encoder: StoredEncoder, first: int, last: int) -> NDArray[np.int64]:
         """Ids of contents over `first` and up to `last` that have an embedding, ascending."""

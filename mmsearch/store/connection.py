@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from mmsearch import config
 from mmsearch.errors import CollectionBusyError, CollectionNotFoundError, StorageError
-from mmsearch.store import schema
+from mmsearch.store import schema, selection
 
 CATALOG_NAME = "catalog.sqlite3"
 
@@ -128,6 +128,7 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
         check_same_thread=False,
     )
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.create_function("distance_km", 4, selection.distance, deterministic=True)
     return connection
 
 

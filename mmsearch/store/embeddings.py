@@ -1,16 +1,16 @@
-"""Encoders, their embeddings, and the vector files made from them."""
+"""The embeddings of each encoder, and the vector files made from them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 from mmsearch.errors import StorageError
 from mmsearch.store import schema
-from mmsearch.store.database import Database, chunks, marks, now
-from mmsearch.types import EncoderInfo, Preprocess
+from mmsearch.store.database import chunks, marks, now
+from mmsearch.store.encoders import EncoderStore
+from mmsearch.store.encoders import StoredEncoder as StoredEncoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
     # Content ids (n,) and their embeddings (n, dim).
     Embeddings = tuple[NDArray[np.int64], NDArray[np.float32]]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEncoder:
-    """The encoder whose embeddings the collection holds."""
-
-    id: int
-    info: EncoderInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +48,8 @@ class VectorFile:
 _LARGEST_ID = 2**63 - 1
 
 
-class EmbeddingStore(Database):
+class EmbeddingStore(EncoderStore):
     """The part of the catalog that holds what encoders made."""
-
-    def encoder(self) -> StoredEncoder | None:
-        """The collection's encoder; None for a new collection."""
-        row = self._one(
-            "SELECT id, spec, fingerprint, dim, preprocess FROM encoders"
-            " WHERE id = (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'encoder')"
-        )
-        if not row:
-            return None
-        number, spec, fingerprint, dim, preprocess = row
-        return StoredEncoder(number, EncoderInfo(spec, fingerprint, dim, Preprocess.from_json(json.loads(preprocess))))
-
-    def set_encoder(self, info: EncoderInfo) -> StoredEncoder:
-        """Give a new collection its encoder."""
-        cursor = self._connection.execute(
-            "INSERT INTO encoders (spec, fingerprint, dim, preprocess, created_at) VALUES (?, ?, ?, ?, ?)",
-            (info.spec, info.fingerprint, info.dim, json.dumps(info.preprocess.to_json()), now()),
-        )
-        assert cursor.lastrowid is not None
-        schema.create_embeddings_table(self._connection, cursor.lastrowid)
-        self.set_meta("encoder", str(cursor.lastrowid))
-        return StoredEncoder(cursor.lastrowid, info)
 
     def vector_files(self, encoder_id: int) -> list[VectorFile]:
         """The current vector files, `main` first; none before the first was made."""
@@ -90,6 +60,10 @@ class EmbeddingStore(Database):
                 f"SELECT {columns} FROM vector_files WHERE encoder_id = ? ORDER BY part", (encoder_id,)
             )
         ]
+
+    def all_vector_files(self) -> list[str]:
+        """Names of the vector files of all encoders."""
+        return [name for (name,) in self._all("SELECT name FROM vector_files ORDER BY name")]
 
     def set_vector_file(self, encoder_id: int, file: VectorFile) -> None:
         """Make a complete file the current one; a new `main` file replaces a `recent` one too."""
@@ -103,8 +77,13 @@ class EmbeddingStore(Database):
         self._run("DELETE FROM vector_files WHERE encoder_id = ?", (encoder_id,))
 
     def put_embedding(self, encoder_id: int, content_id: int, vector: NDArray[np.float32]) -> None:
-        """Store a content's embedding, (dim,) and L2-normalised, as little-endian float16."""
+        """Store a content's embedding, (dim,) and L2-normalised, as little-endian float16.
+
+        Vector files that were to cover the content, which they do not hold, are forgotten.
+        """
         table = schema.embeddings_table(encoder_id)
+        if self._one("SELECT 1 FROM vector_files WHERE encoder_id = ? AND watermark >= ?", (encoder_id, content_id)):
+            self.drop_vector_files(encoder_id)
         self._run(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (content_id, vector.astype("<f2").tobytes()))
 
     def embeddings(self, encoder: StoredEncoder, content_ids: Sequence[int]) -> Embeddings:
@@ -142,6 +121,12 @@ class EmbeddingStore(Database):
     def last_embedded(self, encoder_id: int) -> int:
         """The largest content id with an embedding, 0 where there is none."""
         return self._count(f"SELECT coalesce(max(content_id), 0) FROM {schema.embeddings_table(encoder_id)}")
+
+    def count_covered(self, encoder_id: int) -> int:
+        """How many embeddings an encoder has; those in vector files are not counted one by one."""
+        files = self.vector_files(encoder_id)
+        newest = max((file.watermark for file in files), default=0)
+        return sum(file.count - file.removed for file in files) + self.count_embeddings(encoder_id, newest)
 
     def count_embeddings(self, encoder_id: int, first: int = 0) -> int:
         """How many embeddings there are of contents with ids over `first`. Reads an index entry for each."""

@@ -1,0 +1,107 @@
+"""The options of `mmsearch query` that say what to look for, and where: terms, feedback, filters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TextArgument = Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for, in words.")]
+PlusOption = Annotated[
+    list[str] | None,
+    typer.Option("--plus", metavar="TEXT[:WEIGHT]", help="Also look for this, so much (1 by default); repeatable."),
+]
+MinusOption = Annotated[
+    list[str] | None,
+    typer.Option("--minus", metavar="TEXT[:WEIGHT]", help="Look away from this, so much; repeatable."),
+]
+ImageOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image",
+        metavar="PATH[:WEIGHT]",
+        help="Look for images like this file or http(s) address; - reads standard input; repeatable.",
+    ),
+]
+LikeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--like",
+        metavar="PATH_OR_ID[:WEIGHT]",
+        help="Look for images like an indexed one; loads no model; repeatable.",
+    ),
+]
+ExprOption = Annotated[
+    str | None, typer.Option("--expr", metavar="EXPRESSION", help="All terms in one: '2*beach + 0.5*sunset - people'.")
+]
+MoreOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--more",
+        metavar="RANKS",
+        help="Ask the last question again for more like its results 3,5; also #ID; repeatable.",
+    ),
+]
+LessOption = Annotated[
+    list[str] | None,
+    typer.Option("--less", metavar="RANKS", help="The same for less like these; both may be given."),
+]
+SessionOption = Annotated[
+    str | None,
+    typer.Option("--session", metavar="NAME", help="Whose last answer to keep and refine, instead of this terminal's."),
+]
+TemplatesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--templates/--raw",
+        help="Put texts of up to three words in templates, or never.",
+        show_default="what measured best for the model",
+    ),
+]
+PrivateOption = Annotated[
+    bool,
+    typer.Option("--allow-private-urls", help="Fetch --image from this machine and private networks too."),
+]
+BelowOption = Annotated[
+    list[Path] | None,
+    typer.Option("--in", metavar="DIR", readable=False, help="Only images in this folder; repeatable."),
+]
+GlobOption = Annotated[
+    list[str] | None,
+    typer.Option("--glob", metavar="PATTERN", help="Only files such as 'IMG_*' or '2021/*.jpg'; repeatable."),
+]
+AfterOption = Annotated[
+    str | None,
+    typer.Option("--after", metavar="DATE", help="Only images from the start of 2021-07, yesterday, 'last summer' on."),
+]
+BeforeOption = Annotated[
+    str | None, typer.Option("--before", metavar="DATE", help="Only images from before the start of a date.")
+]
+MinSizeOption = Annotated[
+    str | None, typer.Option("--min-size", metavar="SIZE", help="Only files of at least 500k, 10MB, 1.5GiB.")
+]
+MaxSizeOption = Annotated[str | None, typer.Option("--max-size", metavar="SIZE", help="Only files of at most so much.")]
+MinWidthOption = Annotated[int | None, typer.Option("--min-width", metavar="PIXELS", help="Only images so wide.")]
+MinHeightOption = Annotated[int | None, typer.Option("--min-height", metavar="PIXELS", help="Only images so high.")]
+OrientationOption = Annotated[
+    str | None, typer.Option("--orientation", metavar="SHAPE", help="Only landscape, portrait or square images.")
+]
+ImageFormatOption = Annotated[
+    list[str] | None,
+    typer.Option("--image-format", metavar="FORMAT", help="Only jpeg, png, heic, ...; repeatable."),
+]
+CameraOption = Annotated[
+    str | None, typer.Option("--camera", metavar="TEXT", help="Only photos by a camera with this in its name.")
+]
+NearOption = Annotated[
+    str | None, typer.Option("--near", metavar="LAT,LON,KM", help="Only photos taken within so many kilometres.")
+]
+HasGpsOption = Annotated[
+    bool | None,
+    typer.Option("--has-gps/--no-gps", help="Only photos with a place, or without.", show_default=False),
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option("--where", metavar="CONDITION", help="Only where \"width > 2000 and camera like '%Canon%'\" holds."),
+]

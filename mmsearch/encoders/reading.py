@@ -1,0 +1,64 @@
+"""Which texts a model can make sense of, as far as its card and its tokenizer tell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmsearch.encoders import catalogue, exported, files, hub, models
+from mmsearch.encoders.models import ModelSource
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.errors import MMSearchError
+from mmsearch.types import Encoder, EncoderInfo
+
+# Share of a text's tokens that say no more than "unknown", or name a single byte, from which on it is not read.
+_MOST_UNKNOWN = 0.5
+
+
+def reads(encoder: Encoder, text: str) -> bool:
+    """Whether a text in other than Latin letters can mean something to a model. In doubt it can.
+
+    That is what the card of a model with a short name says. CLIP's own tokenizer stands for English: it takes any text
+    apart into bytes, and says nothing of what the model has learnt. Of other tokenizers, those know a text that have
+    tokens for most of it.
+    """
+    source = _source(encoder.info)
+    if source is not None and source.alias:
+        return models.ALIASES[source.alias].languages != "English"
+    if _has_clips_tokenizer(encoder.info, source):
+        return False
+    tokenize = encoder.tokenize if isinstance(encoder, OnnxEncoder) else None
+    if not isinstance(tokenize, exported.ExportTokenizer):
+        return True
+    return tokenize.unknown_share(text) < _MOST_UNKNOWN
+
+
+def _source(info: EncoderInfo) -> ModelSource | None:
+    try:
+        return models.parse(info.spec)
+    except MMSearchError:  # open_clip is not installed, or knows the model no more
+        return None
+
+
+def _has_clips_tokenizer(info: EncoderInfo, source: ModelSource | None) -> bool:
+    manifest = exported.read_manifest(exported.place(info.fingerprint))
+    if manifest is not None:
+        return manifest.clip_tokenizer
+    text = _text_config(source) if source else None
+    return text is not None and not text.get("hf_tokenizer_name") and not text.get("hf_model_name")
+
+
+def _text_config(source: ModelSource) -> dict[str, Any] | None:
+    """The part of a model's configuration that is about texts, if it can be read without a download."""
+    try:
+        if source.kind in ("pair", "checkpoint"):
+            config: Any = catalogue.architecture_config(source.architecture)
+        else:
+            here = hub.cached(source.repo, files.CONFIG_NAME) if source.kind == "hub" else None
+            path = here or Path(source.path, files.CONFIG_NAME)
+            config = json.loads(path.read_text("utf-8"))["model_cfg"]
+        text: dict[str, Any] = config["text_cfg"]
+    except (MMSearchError, OSError, ValueError, KeyError, TypeError):
+        return None
+    return text

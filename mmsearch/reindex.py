@@ -1,0 +1,277 @@
+"""Change a collection's model: fill in embeddings by the new one beside those of the old one, then switch.
+
+Queries use the old embeddings until the new ones, their vector files and the export of the model are complete; the
+switch is one transaction. Every batch is one too, so a run that ends early, however it does, is gone on with by the
+next. What is indexed meanwhile gets old embeddings, and is filled in with the rest.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mmsearch import config
+from mmsearch.decode_pool import Decoded, DecodePool
+from mmsearch.encoding import EncodingStage
+from mmsearch.errors import ModelMismatchError
+from mmsearch.events import Event, Notice, Progress, Reindexed, ReindexSummary, Skipped
+from mmsearch.ingest import IndexSettings
+from mmsearch.refresh import refresh_vectors
+from mmsearch.store.catalog import Catalog, StoredEncoder
+from mmsearch.types import Encoder, FileRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Seconds between two looks at whether the user wants to stop.
+_TICK = 0.1
+
+# Seconds after which a file that the run is waiting for is named.
+_SLOW_FILE = 2.0
+
+# Batches of decoded images that wait for the encoder, beside those that it has.
+_BATCHES_AHEAD = 2
+
+# Contents that are looked up at a time.
+_PAGE = 500
+
+_NOT_THERE = {os.strerror(code) for code in (errno.ENOENT, errno.ENOTDIR)}
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A content in the decoding window: `future` is of one of its files, `others` have not been tried."""
+
+    content_id: int
+    content_hash: bytes
+    others: deque[FileRecord]
+    future: Future[Decoded] | None
+    path: str = ""
+    since: float = field(default_factory=time.monotonic)
+    reasons: list[tuple[str, str]] = field(default_factory=list)
+    has_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    ids: list[int]
+    embeddings: Future[NDArray[np.float32]]
+
+
+class Reindexer:
+    """One reindex of a collection whose writer lock the caller holds."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        target: StoredEncoder,
+        load_encoder: Callable[[], Encoder],
+        prepare: Callable[[Encoder], None],
+        settings: IndexSettings,
+        stop: threading.Event,
+        *,
+        allow_missing: bool = False,
+    ) -> None:
+        """`target` is in the catalog already. `load_encoder` is called at most once, from a thread of its own, and not
+        at all where nothing is to be encoded; `prepare` is given the encoder before queries use it. Setting `stop` ends
+        the run after the batch in flight. With `allow_missing` it switches although some files cannot be read."""
+        self._catalog = catalog
+        self._target = target
+        self._prepare = prepare
+        self._settings = settings
+        self._stop = stop
+        self._allow_missing = allow_missing
+        self._encoding = EncodingStage(load_encoder)
+        before = catalog.encoder()
+        assert before is not None
+        self._summary = ReindexSummary(target.info.spec, before.info.spec if before != target else "")
+        self._expected: set[bytes] = set()
+        self._ids: list[int] = []
+        self._pixels: list[NDArray[np.uint8]] = []
+        self._in_flight: deque[_Batch] = deque()
+        self._to_do = self._done = 0
+
+    def run(self) -> Iterator[Event]:
+        """Reindex, yielding events; the last one is `Reindexed`, unless an error is raised."""
+        started = time.perf_counter()
+        with self._catalog.transaction():
+            self._catalog.drop_released()
+        self._summary.total = self._catalog.count_contents()
+        self._to_do = self._catalog.count_lacking(self._target.id)
+        if 0 < self._to_do < self._summary.total:
+            there = self._summary.total - self._to_do
+            yield Notice(f"{there:,} of {self._summary.total:,} images have an embedding by {self._spec} already")
+        try:
+            yield from self._fill()
+        finally:
+            self._encoding.close()
+        self._summary.interrupted = self._stop.is_set()
+        if not self._summary.interrupted and (self._allow_missing or not self._summary.missing):
+            yield from self._switch()
+        yield Reindexed(self._close(started))
+
+    @property
+    def _spec(self) -> str:
+        return self._target.info.spec
+
+    # --- decoding ---
+
+    def _fill(self) -> Iterator[Event]:
+        waiting: deque[_Waiting] = deque()
+        wanted = self._wanted()
+        with ExitStack() as stack:
+            pool = stack.enter_context(self._open_pool())
+            while not self._stop.is_set():
+                while len(waiting) < _BATCHES_AHEAD * self._batch_size and (entry := next(wanted, None)):
+                    self._expected.add(entry.content_hash)
+                    self._submit(pool, entry)
+                    waiting.append(entry)
+                if not waiting:
+                    break
+                if waiting[0].future is None or wait([waiting[0].future], _TICK).done:
+                    yield from self._take(pool, waiting)
+                yield self._progress(waiting)
+        self._send()
+        while self._in_flight:
+            self._store_oldest()
+            yield self._progress(waiting)
+
+    def _wanted(self) -> Iterator[_Waiting]:
+        """The contents without a new embedding, by id, with their files."""
+        last = 0
+        while rows := self._catalog.contents_lacking(self._target.id, last, _PAGE):
+            last = rows[-1][0]
+            images = self._catalog.images_of_contents([number for number, _ in rows])
+            for number, content_hash in rows:
+                files = [FileRecord(image.path, image.size, image.mtime_ns) for image in images.get(number, [])]
+                yield _Waiting(number, content_hash, deque(files), None)
+
+    def _open_pool(self) -> DecodePool:
+        return DecodePool(
+            self._target.info.preprocess,
+            workers=self._settings.workers or config.available_cpus(),
+            max_pixels=self._settings.max_pixels,
+            known=lambda content_hash: content_hash not in self._expected,
+            time_limit=self._settings.time_limit,
+            memory=self._settings.decode_memory,
+        )
+
+    def _submit(self, pool: DecodePool, entry: _Waiting) -> None:
+        record = entry.others.popleft() if entry.others else None
+        entry.future = pool.submit(record) if record else None
+        entry.path, entry.since = record.path if record else "", time.monotonic()
+
+    def _take(self, pool: DecodePool, waiting: deque[_Waiting]) -> Iterator[Event]:
+        """Put the oldest image into the batch, or try its next file, or count it as missing."""
+        entry = waiting[0]
+        decoded = entry.future.result() if entry.future else None
+        if decoded and decoded.pixels is not None and decoded.content_hash == entry.content_hash:
+            self._encoding.start()
+            self._ids.append(entry.content_id)
+            self._pixels.append(decoded.pixels)
+        else:
+            if decoded and decoded.reason:
+                entry.reasons.append((entry.path, decoded.reason))
+            entry.has_changed |= bool(decoded and not decoded.reason)
+            if entry.others:
+                self._submit(pool, entry)
+                return
+            yield from self._count_missing(entry)
+            self._done += 1
+        waiting.popleft()
+        self._expected.discard(entry.content_hash)
+        if len(self._ids) >= self._batch_size:
+            self._send()
+            while len(self._in_flight) > self._most_in_flight:
+                self._store_oldest()
+
+    def _count_missing(self, entry: _Waiting) -> Iterator[Event]:
+        unreadable = [(path, reason) for path, reason in entry.reasons if reason not in _NOT_THERE]
+        if unreadable:
+            self._summary.unreadable += 1
+            yield from (Skipped(path, reason) for path, reason in unreadable)
+        elif entry.has_changed:
+            self._summary.changed += 1
+        else:
+            self._summary.gone += 1
+
+    # --- encoding and storing ---
+
+    @property
+    def _batch_size(self) -> int:
+        encoder = self._encoding.loaded
+        return self._settings.batch_size or (encoder.batch_size if encoder else config.DEFAULT_BATCH_SIZE)
+
+    @property
+    def _most_in_flight(self) -> int:
+        encoder = self._encoding.loaded
+        return encoder.concurrency if encoder else 1
+
+    def _send(self) -> None:
+        """Hand the current batch to the encoder and begin the next one."""
+        import numpy as np
+
+        if not self._ids:
+            return
+        _check_same_model(self._target, self._encoding.get())
+        self._in_flight.append(_Batch(self._ids, self._encoding.submit(np.stack(self._pixels))))
+        self._ids, self._pixels = [], []
+
+    def _store_oldest(self) -> None:
+        batch = self._in_flight[0]
+        embeddings = batch.embeddings.result()
+        with self._catalog.transaction():
+            for content_id, embedding in zip(batch.ids, embeddings, strict=True):
+                self._catalog.put_embedding(self._target.id, content_id, embedding)
+        self._in_flight.popleft()
+        self._summary.encoded += len(batch.ids)
+        self._done += len(batch.ids)
+
+    # --- the end ---
+
+    def _switch(self) -> Iterator[Event]:
+        lines: list[str] = []
+        refresh_vectors(self._catalog, self._target, notice=lines.append)
+        yield from map(Notice, lines)
+        if self._encoding.loaded:
+            self._prepare(self._encoding.loaded)
+        with self._catalog.transaction():
+            self._catalog.switch_encoder(self._target.id)
+        self._summary.switched = True
+
+    def _close(self, started: float) -> ReindexSummary:
+        summary = self._summary
+        encoder = self._encoding.loaded
+        if encoder and summary.encoded:
+            summary.device, summary.precision = encoder.device, encoder.precision
+        summary.seconds = time.perf_counter() - started
+        summary.images_per_s = summary.encoded / summary.seconds if summary.seconds else 0.0
+        return summary
+
+    def _progress(self, waiting: Sequence[_Waiting]) -> Progress:
+        slow = waiting and waiting[0].future is not None and time.monotonic() - waiting[0].since > _SLOW_FILE
+        return Progress(
+            done=self._done,
+            total=self._to_do,
+            scanned=True,
+            loading=self._encoding.loaded is None and bool(self._pixels),
+            waiting_for=waiting[0].path if slow else None,
+        )
+
+
+def _check_same_model(target: StoredEncoder, encoder: Encoder) -> None:
+    if target.info.fingerprint != encoder.info.fingerprint:
+        raise ModelMismatchError(
+            f"the files of model {encoder.info.spec} are not those that made its embeddings in the collection",
+            "restore them, or drop these embeddings first: `mmsearch reindex --abandon` where the reindex is not"
+            " finished, else --drop-old",
+        )

@@ -58,7 +58,7 @@ def fetch(url: str, *, allow_private: bool = False, limits: Limits = _LIMITS) ->
     thread.join(limits.seconds)
     if thread.is_alive():
         job.abandon()
-        raise _failed(url, f"it took longer than {limits.seconds:g} s", "save the image and give its path")
+        raise _too_slow(url, limits)
     if job.error is not None:
         raise job.error
     return job.body
@@ -82,6 +82,8 @@ class _Job:
             self.body = self._follow()
         except SourceError as error:
             self.error = error
+        except TimeoutError:  # of one step, which has the same limit as the whole
+            self.error = _too_slow(self._url, self._limits)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.error = _failed(self._url, _reason(error), "check the address")
             self.error.__cause__ = error
@@ -214,6 +216,10 @@ class _SecureConnection(_Connection):
         super().connect()
         context = ssl.create_default_context()
         self.sock = self.line = context.wrap_socket(self.sock, server_hostname=self.host)
+
+
+def _too_slow(url: str, limits: Limits) -> SourceError:
+    return _failed(url, f"it took longer than {limits.seconds:g} s", "save the image and give its path")
 
 
 def _failed(url: str, why: str, hint: str) -> SourceError:

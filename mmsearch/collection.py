@@ -199,9 +199,10 @@ class Collection:
         `min_size`, `max_size`, `min_width`, `min_height`, `orientation`, `image_format`, `camera`, `near`, `has_gps`,
         `where`.
 
-        Options: `min_score`, a least cosine; `include_self`, also files with the bytes of an image among the terms;
-        `exact`, compare with every image; `offline`, also images in folders that are offline; `templates`, put short
-        texts in templates or do not; `allow_private_urls`.
+        Options: `min_score`, a least cosine; `min_confidence`, a least confidence, 0 to 1 (see `mmsearch.confidence`);
+        `diverse`, show near-duplicates once, which are images with a cosine of `diverse_at` or more; `include_self`,
+        also files with the bytes of an image among the terms; `exact`, compare with every image; `offline`, also images
+        in folders that are offline; `templates`, put short texts in templates or do not; `allow_private_urls`.
 
         Raises `UsageError`, `DecodeError`, `SourceError`, `CollectionNotFoundError`, `CollectionEmptyError`,
         `ModelError`.

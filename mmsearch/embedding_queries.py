@@ -75,6 +75,10 @@ class QueryEmbedder:
         """The model, if a query has needed it."""
         return self._encoder
 
+    def loaded(self, stored: StoredEncoder) -> Encoder:
+        """The model, loaded if it is not yet. Raises `ModelError`, `ModelMismatchError`."""
+        return self._encoder_for(stored)
+
     def close(self) -> None:
         """End the decoder's process, and let go of the model."""
         if self._images is not None:

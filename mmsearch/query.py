@@ -30,6 +30,9 @@ TERM_WORDS: dict[str, tuple[type, ...]] = {
 OPTION_WORDS: dict[str, tuple[type, ...]] = {
     "top": (int,),
     "min_score": (int, float),
+    "min_confidence": (int, float),
+    "diverse": (bool,),
+    "diverse_at": (int, float),
     "include_self": (bool,),
     "exact": (bool,),
     "offline": (bool,),
@@ -46,10 +49,11 @@ class Query:
     """One question: terms, of which there may be none where there are filters.
 
     `more` and `less` are indexed images, by absolute path or id, that the results should resemble more, and less.
-    `min_score` is the least cosine; with `include_self` files of the same bytes as an image among the terms may be
-    results too; `exact` compares with every image; `offline` includes images in folders that are offline; `templates`
-    puts short texts into an ensemble of templates or does not (None: as is best for the model); `allow_private_urls`
-    fetches query images from this machine's own network too.
+    `min_score` is the least cosine, `min_confidence` the least confidence; `diverse` shows near-duplicates, which are
+    images with a cosine of `diverse_at` or more, once; with `include_self` files of the same bytes as an image among
+    the terms may be results too; `exact` compares with every image; `offline` includes images in folders that are
+    offline; `templates` puts short texts into an ensemble of templates or does not (None: as is best for the model);
+    `allow_private_urls` fetches query images from this machine's own network too.
     """
 
     terms: tuple[Term, ...] = ()
@@ -58,6 +62,9 @@ class Query:
     filters: Filters = NO_FILTERS
     top: int = config.DEFAULT_TOP
     min_score: float | None = None
+    min_confidence: float | None = None
+    diverse: bool = False
+    diverse_at: float = config.NEAR_DUPLICATE
     include_self: bool = False
     exact: bool = False
     offline: bool = False
@@ -73,6 +80,21 @@ class Query:
             raise UsageError(f"{self.min_score} is no score", "--min-score takes a cosine from -1 to 1")
         if self.min_score is not None and not self.has_subject:
             raise UsageError("--min-score without a text or an image", "a list by date has no scores: leave it out")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"{self.min_confidence} is no confidence", "--min-confidence takes a number from 0 to 1")
+        if self.min_confidence is not None and not self.has_subject:
+            raise UsageError(
+                "--min-confidence without a text or an image", "a list by date has no scores: leave it out"
+            )
+        if not 0 < self.diverse_at <= 1:
+            raise UsageError(
+                f"{self.diverse_at} is no limit for near-duplicates", "--diverse-at takes a cosine up to 1"
+            )
+
+    @property
+    def is_words(self) -> bool:
+        """Whether nothing but words says what to look for: an image always has images that are most like it."""
+        return bool(self.terms) and all(term.kind == "text" for term in self.terms) and not (self.more or self.less)
 
     @property
     def has_subject(self) -> bool:
@@ -89,6 +111,8 @@ def from_words(words: Mapping[str, Any]) -> Query:
             raise UsageError(f"{name!r} is no option of a query; there are {', '.join(WORDS)}")
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds) or not _is_sound(value):
             raise UsageError(f"{value!r} is no value for {name!r}")
+    if "diverse_at" in given:
+        given.setdefault("diverse", True)
     return Query(
         terms=gather(**{name: given[name] for name in TERM_WORDS if name in given and name not in {"more", "less"}}),
         more=_indexed(given.get("more", ()), "more"),

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch import config, languages
+from mmsearch import confidence, config, diverse, languages
 from mmsearch.candidates import EXACT_SUBSET, CandidateSource, FilesMoved, covered
 from mmsearch.embedding_queries import Embedded, ModelChanged, QueryEmbedder
 from mmsearch.errors import CollectionEmptyError
 from mmsearch.query import Query
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.selection import Selection
-from mmsearch.types import Encoder, EncoderInfo, Hit
+from mmsearch.types import Encoder, EncoderInfo, Hit, ImageRecord
+from mmsearch.unrelated import Unrelated
 from mmsearch.vectors import exact
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    # Files with their scores, None in a list by date.
+    Found = list[tuple[float | None, ImageRecord]]
 
 # Candidates for each result asked for, and at least so many: quantised codes rank roughly, and files that are gone or
 # excluded drop out afterwards.
@@ -72,6 +76,7 @@ class Searcher:
         self._catalog = catalog
         self._embedder = QueryEmbedder(catalog, load_encoder, max_pixels=max_pixels)
         self._candidates = CandidateSource(catalog, notice)
+        self._unrelated = Unrelated(catalog)
         self._notice = notice
         self._advised = False
         self._offline: tuple[str, ...] = ()
@@ -101,7 +106,8 @@ class Searcher:
                     self._check_still(stored)
                     ranked = iter(self._answer([one for one in asked if one], stored, attempt == _TRIES - 1))
                     return [
-                        next(ranked) if one else self._latest(query) for one, query in zip(asked, queries, strict=True)
+                        next(ranked) if one else self._latest(query, stored)
+                        for one, query in zip(asked, queries, strict=True)
                     ]
             except FilesMoved:
                 continue
@@ -160,9 +166,33 @@ class Searcher:
             self._notice(line)
             self._advised = True
 
-    def _latest(self, query: Query) -> list[Hit]:
-        images = self._catalog.latest(self._selection(query), query.top)
-        return [Hit(rank, None, image, self._is_offline(image.path)) for rank, image in enumerate(images, 1)]
+    def _latest(self, query: Query, stored: StoredEncoder) -> list[Hit]:
+        wanted = max(_LEAST_CANDIDATES, _CANDIDATES_A_RESULT * query.top) if query.diverse else query.top
+        while True:
+            images = self._catalog.latest(self._selection(query), wanted)
+            hits = self._hits(query, [(None, image) for image in images], stored)
+            if len(hits) >= query.top or len(images) < wanted:
+                return hits
+            wanted *= _CANDIDATES_A_RESULT
+
+    def _hits(self, query: Query, found: Found, stored: StoredEncoder) -> list[Hit]:
+        """The first of what was found, best first, as hits; near-duplicates once, where that is asked for."""
+        counts = self._counts(query, found, stored) if query.diverse else dict.fromkeys(range(len(found)), 0)
+        return [
+            Hit(rank, *found[row], self._is_offline(found[row][1].path), duplicates=more)
+            for rank, (row, more) in enumerate(list(counts.items())[: query.top], 1)
+        ]
+
+    def _counts(self, query: Query, found: Found, stored: StoredEncoder) -> dict[int, int]:
+        """Which rows stand for themselves, in order, and for how many others each."""
+        contents = [record.content_id for _, record in found]
+        ids, vectors = self._catalog.embeddings(stored, sorted(set(contents)))
+        places = np.searchsorted(ids, contents)
+        known = [row for row, place in enumerate(places) if place < len(ids) and ids[place] == contents[row]]
+        stands = np.arange(len(found))
+        stands[known] = np.asarray(known, np.intp)[diverse.fold(vectors[places[known]], query.diverse_at)]
+        rows, sizes = np.unique(stands, return_counts=True)
+        return dict(zip(rows.tolist(), (sizes - 1).tolist(), strict=True))
 
     def _answer(self, asked: Sequence[_Asked], stored: StoredEncoder, last_try: bool) -> list[list[Hit]]:
         answers: list[list[Hit] | None] = [
@@ -174,7 +204,7 @@ class Searcher:
             hits = self._answer_group([asked[number] for number in group], selection, stored, last_try=last_try)
             for number, answer in zip(group, hits, strict=True):
                 answers[number] = answer
-        return [answer or [] for answer in answers]
+        return [_likely(entry.query, answer or []) for entry, answer in zip(asked, answers, strict=True)]
 
     def _answer_group(
         self, asked: Sequence[_Asked], selection: Selection, stored: StoredEncoder, *, last_try: bool
@@ -183,7 +213,9 @@ class Searcher:
         allowed = self._catalog.content_ids(selection) if selection else None
         if allowed is not None and (len(allowed) <= EXACT_SUBSET or any(entry.query.exact for entry in asked)):
             subset = self._scored(asked, [allowed], stored)
-            return [self._ranked(entry, scored) for entry, scored in zip(asked, subset, strict=True)]
+            return [
+                self._ranked(entry, scored, stored, len(allowed)) for entry, scored in zip(asked, subset, strict=True)
+            ]
         usable = self._candidates.refresh(stored, last_try=last_try)
         watermark, total = covered(usable)
         delta = self._scored_after(asked, watermark, stored, allowed)
@@ -198,7 +230,8 @@ class Searcher:
                 found + delta[number] for found, number in zip(self._scored(group, ids, stored), left, strict=True)
             ]
             for number, found in zip(left, scored, strict=True):
-                answers[number] = self._ranked(asked[number], found)
+                among = len(allowed) if allowed is not None else total + len(delta[number].ids)
+                answers[number] = self._ranked(asked[number], found, stored, among)
             if wanted >= total:
                 break
             left = [n for n, found in zip(left, scored, strict=True) if _needs_more(asked[n].query, answers[n], found)]
@@ -206,7 +239,8 @@ class Searcher:
         return answers
 
     def _compare_all(self, entry: _Asked, stored: StoredEncoder) -> list[Hit]:
-        return self._ranked(entry, self._scored_after([entry], 0, stored, None)[0])
+        scored = self._scored_after([entry], 0, stored, None)[0]
+        return self._ranked(entry, scored, stored, len(scored.ids))
 
     def _scored(
         self, asked: Sequence[_Asked], ids: Sequence[NDArray[np.int64]], stored: StoredEncoder
@@ -237,30 +271,53 @@ class Searcher:
             ]
         return scored
 
-    def _ranked(self, entry: _Asked, scored: _Scored) -> list[Hit]:
-        """Turn scored contents into hits: a content with several files gives several, one without files none."""
+    def _ranked(self, entry: _Asked, scored: _Scored, stored: StoredEncoder, among: int) -> list[Hit]:
+        """Turn scored contents into hits: a content with several files gives several, one without files none.
+
+        They are the best `among` so many images.
+        """
         query, ids, scores = entry.query, scored.ids, scored.scores
         if query.min_score is not None:
             kept = scores >= query.min_score
             ids, scores = ids[kept], scores[kept]
-        wanted = query.top + 1
+        wanted = max(_LEAST_CANDIDATES, _CANDIDATES_A_RESULT * query.top) if query.diverse else query.top + 1
         while True:
             best, values = exact.top(ids, scores, wanted)
             images = self._catalog.images_of_contents(best.tolist(), entry.selection)
-            found = [
+            found: Found = [
                 (float(value), record)
                 for content, value in zip(best.tolist(), values, strict=True)
                 for record in images.get(content, [])
                 if record.content_hash not in entry.excluded
             ]
-            if len(found) >= query.top or len(best) == len(ids):
-                break
+            found.sort(key=lambda pair: (-(pair[0] or 0.0), os.fsencode(pair[1].path)))
+            hits = self._hits(query, found, stored)
+            if len(hits) >= query.top or len(best) == len(ids):
+                return self._judged(entry, hits, scored, stored, among)
             wanted *= _CANDIDATES_A_RESULT
-        found.sort(key=lambda pair: (-pair[0], os.fsencode(pair[1].path)))
-        return [
-            Hit(rank, score, record, self._is_offline(record.path))
-            for rank, (score, record) in enumerate(found[: query.top], 1)
-        ]
+
+    def _judged(self, entry: _Asked, hits: list[Hit], scored: _Scored, stored: StoredEncoder, among: int) -> list[Hit]:
+        """The hits with their confidences, which the best contents tell together, whatever was asked to be shown."""
+        background = self._unrelated.background(entry.query, stored, lambda: self._embedder.loaded(stored))
+        if not hits or not background.suffices:
+            return hits
+        best = exact.top(scored.ids, scored.scores, confidence.BEST)[0][: confidence.BEST].tolist()
+        wanted = dict.fromkeys([*best, *(hit.image.content_id for hit in hits)])
+        ids, vectors = self._catalog.embeddings(stored, list(wanted))
+        rows = {content: row for row, content in enumerate(ids.tolist())}
+        known = [content for content in wanted if content in rows]
+        standing = background.standing(vectors[[rows[content] for content in known]], entry.vector)
+        sure = dict(zip(known, confidence.confidences(standing, among).tolist(), strict=True))
+        return [replace(hit, confidence=sure.get(hit.image.content_id)) for hit in hits]
+
+
+def _likely(query: Query, hits: list[Hit]) -> list[Hit]:
+    """Those that are as sure as was asked for, or of which that cannot be told."""
+    if query.min_confidence is None:
+        return hits
+    least = query.min_confidence
+    kept = [hit for hit in hits if hit.confidence is None or hit.confidence >= least]
+    return [replace(hit, rank=rank) for rank, hit in enumerate(kept, 1)]
 
 
 def _needs_more(query: Query, hits: list[Hit], scored: _Scored) -> bool:

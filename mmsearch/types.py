@@ -142,13 +142,17 @@ class Encoder(Protocol):
 class Hit:
     """One search result. `score` is the exact cosine of the query's and the image's embeddings, None in a list by date.
 
-    `offline` says that the image lies in a folder that was not there when it was last looked for.
+    `offline` says that the image lies in a folder that was not there when it was last looked for. `confidence`, 0 to 1,
+    is how sure the result is (see `mmsearch.confidence`), None where it cannot be told. `duplicates` counts the
+    near-duplicates that the result stands for, beside itself, where they were asked to be shown once.
     """
 
     rank: int
     score: float | None
     image: ImageRecord
     offline: bool = False
+    confidence: float | None = None
+    duplicates: int = 0
 
     @property
     def path(self) -> str:

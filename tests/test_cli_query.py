@@ -17,7 +17,7 @@ from mmsearch.store.catalog import Catalog
 
 FIELDS = {
     "rank", "score", "path", "id", "width", "height", "format", "size", "mtime", "taken_at", "camera", "hash",
-    "offline",
+    "offline", "confidence", "duplicates",
 }  # fmt: skip
 
 
@@ -27,10 +27,10 @@ def command(capfd: pytest.CaptureFixture[str]) -> Command:
 
 
 def test_cat_comes_first(command: Command, indexed: Path) -> None:
-    lines = command("query", "a cat", "-C", indexed, "-k", 3).out.splitlines()
+    lines = command("query", "a cat", "-C", indexed, "-k", 3, "--all").out.splitlines()
     assert len(lines) == 3
-    rank, score, path = lines[0].split(maxsplit=2)
-    assert rank == "1" and 0 < float(score) <= 1 and path.endswith("cat.jpg")
+    rank, score, confidence, path = lines[0].split(maxsplit=3)
+    assert rank == "1" and 0 < float(score) <= 1 and 0 < float(confidence) <= 1 and path.endswith("cat.jpg")
 
 
 def test_most_captions_find_their_photo(sample_data: Path, indexed: Path) -> None:

@@ -30,6 +30,8 @@ LEVELS: dict[str, int] = {
     "term_expression": 1,
     "templates": 1,
     "filters": 1,
+    "confidence": 1,
+    "diverse": 1,
     "conditions": 1,
     "dates": 1,
     "sizes": 1,
@@ -59,6 +61,7 @@ LEVELS: dict[str, int] = {
     "ingest": 3,
     "query_images": 3,
     "embedding_queries": 3,
+    "unrelated": 3,
     "search": 3,
     "evaluation": 3,
     "labels": 3,
@@ -90,7 +93,8 @@ NEIGHBOURS: dict[str, set[str]] = {
     "measure": {"candidates"},
     "reindex": {"encoding", "ingest", "refresh"},
     "roots": {"scanner"},
-    "search": {"candidates", "embedding_queries", "languages"},
+    "search": {"candidates", "embedding_queries", "languages", "unrelated"},
+    "unrelated": {"embedding_queries"},
 }
 
 # The public names of the package, and `python -m mmsearch`.

@@ -45,10 +45,14 @@ class Actions:
 
             check(self.montage, top)
 
-    def run(self, hits: Sequence[Hit], title: str) -> int:
-        """Do all of it. Files that cannot be used are named on stderr. Returns the exit code."""
+    def run(self, hits: Sequence[Hit], title: str, *, found: int) -> int:
+        """Do all of it. Files that cannot be used are named on stderr. Returns the exit code.
+
+        `found` is how many of the hits are shown: where that is none, nothing was found.
+        """
+        empty = self.fail_empty and not found
         if not hits:
-            return _NOTHING_FOUND if self.fail_empty else 0
+            return _NOTHING_FOUND if empty else 0
         failures: list[tuple[str, str]] = []
         if self.gallery is not None:
             from mmsearch.gallery import write_gallery
@@ -66,7 +70,7 @@ class Actions:
             failures += self._open(hits)
         for path, reason in dict(failures).items():
             say(f"{path}: {reason}")
-        return _SOME_FAILED if failures else 0
+        return _NOTHING_FOUND if empty else _SOME_FAILED if failures else 0
 
     def _place(self, hits: Sequence[Hit]) -> list[tuple[str, str]]:
         from mmsearch.cli.placing import copy, link, place
@@ -113,7 +117,8 @@ def _notes(hit: Hit) -> list[str]:
         notes.append(printable(facts.camera))
     if facts.latitude is not None and facts.longitude is not None:
         notes.append(f"{facts.latitude:.5f}, {facts.longitude:.5f}")
-    copies = getattr(hit, "duplicates", 0) or 0
-    if copies:
-        notes.append(f"and {number(copies, 'near-duplicate')}")
+    if hit.confidence is not None:
+        notes.append(f"confidence {hit.confidence:.2f}")
+    if hit.duplicates:
+        notes.append(f"and {number(hit.duplicates, 'near-duplicate')}")
     return notes

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mmsearch import config
+
 TextArgument = Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for, in words.")]
 PlusOption = Annotated[
     list[str] | None,
@@ -57,6 +59,20 @@ TemplatesOption = Annotated[
         "--templates/--raw",
         help="Put texts of up to three words in templates, or never.",
         show_default="what measured best for the model",
+    ),
+]
+MinConfidenceOption = Annotated[
+    float | None,
+    typer.Option(metavar="P", help="Only results with at least this confidence, 0 to 1."),
+]
+DiverseOption = Annotated[
+    bool, typer.Option("--diverse", help="Show near-duplicates once, with their number, and other images instead.")
+]
+DiverseAtOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="COSINE",
+        help=f"The same, for images of at least this cosine with each other. [default: {config.NEAR_DUPLICATE:g}]",
     ),
 ]
 PrivateOption = Annotated[

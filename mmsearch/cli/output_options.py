@@ -7,6 +7,15 @@ from typing import Annotated
 
 import typer
 
+from mmsearch import config
+
+AllOption = Annotated[
+    bool,
+    typer.Option(
+        "--all",
+        help=f"Show weak matches, of confidence below {config.LIKELY:g}, in the table too; other outputs have them.",
+    ),
+]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV: the JSON's field names, then a line a result.")]
 TemplateOption = Annotated[
     str | None,

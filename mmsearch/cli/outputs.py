@@ -15,7 +15,7 @@ from mmsearch.types import Hit
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The options that choose what is printed; none: the table."""
+    """The options that choose what is printed; none: the table, without results that are less sure than `likely`."""
 
     json: bool = False
     jsonl: bool = False
@@ -24,6 +24,7 @@ class Output:
     csv: bool = False
     template: str | None = None
     thumbnails: bool = False
+    likely: float | None = None
 
     def check(self, *, with_batch: bool = False) -> None:
         """Raise `UsageError` for options that exclude each other, and for a template that cannot be meant."""
@@ -38,6 +39,13 @@ class Output:
             from mmsearch.cli.template import Template
 
             Template(self.template)
+
+    def shown(self, hits: Sequence[Hit]) -> list[Hit]:
+        """The results that are printed: all, but in the table those that are likely or cannot be told to be."""
+        forms = (self.json, self.jsonl, self.paths, self.print0, self.csv, self.template is not None)
+        if self.likely is None or any(forms):
+            return list(hits)
+        return [hit for hit in hits if hit.confidence is None or hit.confidence >= self.likely]
 
     def print(self, hits: Sequence[Hit], asked: dict[str, Any]) -> None:
         """Write the results to stdout; `asked` is echoed by `--json`."""
@@ -56,7 +64,9 @@ class Output:
         elif self.paths or self.print0:
             _print_paths(hits, b"\0" if self.print0 else b"\n")
         else:
-            _print_table(hits, thumbnails=self.thumbnails)
+            shown = self.shown(hits)
+            _print_table(shown, thumbnails=self.thumbnails)
+            _say_what_is_missing(len(shown), len(hits) - len(shown))
 
 
 def _print_csv(hits: Sequence[Hit]) -> None:
@@ -93,5 +103,13 @@ def _print_table(hits: Sequence[Hit], *, thumbnails: bool) -> None:
         show(entries(hits))
     for line in table(hits, colour=wants_colour()):
         print(line)
-    if not hits:
+
+
+def _say_what_is_missing(shown: int, weak: int) -> None:
+    matches = f"{weak} weak {'match' if weak == 1 else 'matches'}"
+    if weak and shown:
+        say(f"{matches} left out; --all shows them")
+    elif weak:
+        say(f"nothing found that is likely; {matches} with --all")
+    elif not shown:
         say("nothing found")

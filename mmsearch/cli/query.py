@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -12,6 +13,8 @@ from mmsearch.cli.asking_options import (
     BeforeOption,
     BelowOption,
     CameraOption,
+    DiverseAtOption,
+    DiverseOption,
     ExprOption,
     GlobOption,
     HasGpsOption,
@@ -20,6 +23,7 @@ from mmsearch.cli.asking_options import (
     LessOption,
     LikeOption,
     MaxSizeOption,
+    MinConfidenceOption,
     MinHeightOption,
     MinSizeOption,
     MinusOption,
@@ -36,6 +40,7 @@ from mmsearch.cli.asking_options import (
 )
 from mmsearch.cli.options import CollectionOption
 from mmsearch.cli.output_options import (
+    AllOption,
     CopyOption,
     CsvOption,
     FailEmptyOption,
@@ -82,6 +87,10 @@ def query(
     min_score: Annotated[
         float | None, typer.Option(metavar="COSINE", help="Only results with at least this cosine.")
     ] = None,
+    min_confidence: MinConfidenceOption = None,
+    show_all: AllOption = False,
+    diverse: DiverseOption = False,
+    diverse_at: DiverseAtOption = None,
     include_self: Annotated[bool, typer.Option("--include-self", help="Also show the query image itself.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every image, however many there are.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Also show images in folders that are offline.")] = False,
@@ -122,8 +131,10 @@ def query(
         asked = asking.question(photos, given, session)
         hits = photos.search_many([asked.query])[0]
         asking.remember(photos, asked, session, hits)
+    if asked.query.is_words and not show_all and min_confidence is None and min_score is None:
+        output = replace(output, likely=config.LIKELY)
     output.print(hits, asked.echo)
-    raise typer.Exit(actions.run(hits, asking.label(asked.query)))
+    raise typer.Exit(actions.run(hits, asking.label(asked.query), found=len(output.shown(hits))))
 
 
 def _say(line: str) -> None:

@@ -73,13 +73,15 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
         "camera": facts.camera,
         "hash": hit.image.content_hash,
         "offline": hit.offline,
+        "confidence": None if hit.confidence is None else round(hit.confidence, 4),
+        "duplicates": hit.duplicates,
     }
 
 
 # A result that has every field of the contract (its path is not UTF-8) and a value of each type: from it other outputs
 # know the names, and try formats before a search.
 _EXAMPLE_FACTS = ImageFacts(1, 1, "JPEG", "2000-01-01T00:00:00", "camera")
-EXAMPLE = Hit(1, 0.5, ImageRecord(1, "/\udcff", 1, 1, 1, "00", _EXAMPLE_FACTS))
+EXAMPLE = Hit(1, 0.5, ImageRecord(1, "/\udcff", 1, 1, 1, "00", _EXAMPLE_FACTS), confidence=0.5)
 
 
 def dumps(fields: Any, *, indent: int | None = None) -> str:
@@ -89,17 +91,22 @@ def dumps(fields: Any, *, indent: int | None = None) -> str:
 
 
 def table(hits: Sequence[Hit], *, colour: bool, width: int | None = None) -> list[str]:
-    """Lines of rank, score and path for people; paths are relative to the working directory where that is shorter."""
-    room = (width or terminal_width()) - 14
+    """Lines of rank, score, confidence and path for people; paths are relative to the working directory where that is
+    shorter. Without any confidence there is no column for it.
+    """
+    told = any(hit.confidence is not None for hit in hits)
+    room = (width or terminal_width()) - (20 if told else 14)
     lines = []
     for hit in hits:
         path = shortened(printable(_familiar(hit.path)), room) if width or sys.stdout.isatty() else printable(hit.path)
         rank, score = f"{hit.rank:>4}", "" if hit.score is None else f"{hit.score:.3f}"
+        sure = ("" if hit.confidence is None else f"{hit.confidence:.2f}").ljust(6) if told else ""
+        more = f"  (+{hit.duplicates} similar)" if hit.duplicates else ""
         if colour:
             folder, name = os.path.split(path)
             rank, score = f"\x1b[2m{rank}\x1b[0m", f"\x1b[36m{score}\x1b[0m"
             path = f"\x1b[2m{os.path.join(folder, '')}\x1b[0m{name}" if folder else name
-        lines.append(f"{rank}  {score:>6}  {path}{_OFFLINE if hit.offline else ''}")
+        lines.append(f"{rank}  {score:>6}  {sure}{path}{more}{_OFFLINE if hit.offline else ''}")
     return lines
 
 

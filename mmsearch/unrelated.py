@@ -1,0 +1,163 @@
+"""Unrelated questions: what a score is compared with to tell how sure it is (see `mmsearch.confidence`).
+
+They have the form of the question that was asked. In place of each text they have a caption of
+`reference_captions/captions.txt`, in place of each image an image of the collection, drawn by a fixed seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmsearch import config
+from mmsearch.confidence import Background
+from mmsearch.embedding_queries import ALPHA, BETA, GAMMA
+from mmsearch.query import Query
+from mmsearch.store.catalog import Catalog, StoredEncoder
+from mmsearch.types import Encoder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[np.float32]
+
+# Unrelated questions. With 64 instead, absent subjects gave 1 to 3 in 100 more results.
+_QUESTIONS = 256
+
+# Images that stand for the collection. They are read in runs of neighbours, for each of which a disk seeks once.
+_IMAGES = 1024
+_RUNS = 64
+
+# The captions, and their embeddings by the built-in model, which are made as those in the cache are.
+_SHIPPED = Path(__file__).with_name("reference_captions")
+_FOLDER = "captions"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a question is made of: for each term whether it is a text, and its weight; and if there is more and less."""
+
+    terms: tuple[tuple[bool, float], ...]
+    more: bool
+    less: bool
+
+    @classmethod
+    def of(cls, query: Query) -> Form:
+        terms = tuple((term.kind == "text", term.weight) for term in query.terms)
+        return cls(terms, bool(query.more), bool(query.less))
+
+    @property
+    def has_text(self) -> bool:
+        return any(is_text for is_text, _ in self.terms)
+
+    def questions(self, captions: Matrix, images: Matrix) -> Matrix:
+        """Unit vectors (m, dim) of unrelated questions of this form, as `mmsearch.embedding_queries` adds terms up."""
+        if len(self.terms) + self.more + self.less == 1 and (not self.terms or self.terms[0][1] > 0):
+            return (captions if self.terms and self.terms[0][0] else images)[:_QUESTIONS]
+        rng = np.random.default_rng(0)
+
+        def drawn(pool: Matrix) -> Matrix:
+            return pool[rng.integers(0, len(pool), _QUESTIONS)]
+
+        if any(not len(captions if is_text else images) for is_text, _ in self.terms) or not len(images):
+            return images[:0]
+        total = np.zeros((_QUESTIONS, images.shape[1]), np.float32)
+        largest = max((abs(weight) for _, weight in self.terms), default=1.0)
+        for is_text, weight in self.terms:
+            total += np.float32(weight / largest) * drawn(captions if is_text else images)
+        total = ALPHA * _units(total)
+        for given, weight in ((self.more, BETA), (self.less, -GAMMA)):
+            total += np.float32(weight * given) * drawn(images)
+        return _units(total)
+
+
+@dataclass
+class Unrelated:
+    """Makes backgrounds for the questions to one collection; kept, it keeps what they are made from."""
+
+    catalog: Catalog
+    _captions: tuple[str, Matrix] | None = None
+    _images: tuple[tuple[int, int, int], Matrix, bool] | None = None
+    _backgrounds: dict[Form, Background] = field(default_factory=dict)
+
+    def background(self, query: Query, stored: StoredEncoder, encoder: Callable[[], Encoder]) -> Background:
+        """What the scores of a question are compared with. `encoder` loads the model, where texts need it."""
+        form = Form.of(query)
+        images, whole = self._sample(stored)
+        if form not in self._backgrounds:
+            captions = self._caption_vectors(stored, encoder) if form.has_text else images[:0]
+            self._backgrounds[form] = Background(form.questions(captions, images), images, whole)
+        return self._backgrounds[form]
+
+    def _sample(self, stored: StoredEncoder) -> tuple[Matrix, bool]:
+        """Images of the collection, unit vectors (n, dim), and whether they are all."""
+        last, count = self.catalog.last_embedded(stored.id), self.catalog.count_covered(stored.id)
+        state = (stored.id, last, count)
+        if self._images is None or self._images[0] != state:
+            whole = count <= _IMAGES
+            starts = [0] if whole else np.linspace(0, last, _RUNS, endpoint=False).astype(int).tolist()
+            rows = _IMAGES // len(starts)
+            nothing = np.empty(0, np.int64), np.empty((0, stored.info.dim), np.float32)
+            found: dict[int, NDArray[np.float32]] = {}
+            for start in starts:
+                ids, vectors = next(self.catalog.embeddings_after(stored, start, rows=rows), nothing)
+                found.update(zip(ids.tolist(), vectors, strict=True))
+            matrix = np.stack(list(found.values())) if found else np.empty((0, stored.info.dim), np.float32)
+            self._images = (state, _units(matrix), whole)
+            self._backgrounds.clear()
+        return self._images[1], self._images[2]
+
+    def _caption_vectors(self, stored: StoredEncoder, encoder: Callable[[], Encoder]) -> Matrix:
+        fingerprint = stored.info.fingerprint
+        if self._captions is None or self._captions[0] != fingerprint:
+            self._captions = (fingerprint, caption_vectors(fingerprint, stored.info.dim, encoder))
+        return self._captions[1]
+
+
+def caption_vectors(fingerprint: str, dim: int, encoder: Callable[[], Encoder]) -> Matrix:
+    """The captions' unit vectors (m, dim) by a model, from the cache directory where they are there already."""
+    texts = captions()
+    name = _name(fingerprint, texts)
+    place = config.cache_dir() / _FOLDER / name
+    for path in (_SHIPPED / name, place):
+        with contextlib.suppress(OSError, ValueError):
+            kept = np.load(path, allow_pickle=False)
+            if kept.shape == (len(texts), dim) and kept.dtype == np.float16 and np.isfinite(kept).all():
+                return _units(kept.astype(np.float32))
+    vectors = encoder().encode_texts(texts)
+    with contextlib.suppress(OSError):  # in a cache that cannot be written, they are made again
+        _keep(place, vectors.astype(np.float16))
+    return vectors
+
+
+def captions() -> list[str]:
+    """The reference captions, in the order of their file."""
+    lines = (_SHIPPED / "captions.txt").read_text("utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _name(fingerprint: str, texts: list[str]) -> str:
+    """A file name that no other model and no other captions have."""
+    import hashlib
+
+    return hashlib.sha256("\n".join([fingerprint, *texts]).encode()).hexdigest()[:32] + ".npy"
+
+
+def _keep(place: Path, vectors: NDArray[np.float16]) -> None:
+    config.make_private(place.parent)
+    temporary = place.with_suffix(f".{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        np.save(file, vectors)
+    temporary.replace(place)
+
+
+def _units(vectors: Matrix) -> Matrix:
+    units: Matrix = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    return units

@@ -82,7 +82,7 @@ class Background:
         """z of the images `vectors` (k, dim), for the unit vector `question` (dim,); float64 (k,)."""
         units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         scores = (units @ question).astype(np.float64)
-        mean, spread = _moments((self.questions @ units.T).astype(np.float64))
+        mean, spread = _moments(self.questions @ units.T)
         by_image = (scores - mean) / np.maximum(spread, 1e-6)
         standing: Floats = 0.5 * (by_image + self._by_question(scores, question))
         return standing
@@ -121,8 +121,10 @@ def confidences(standing: Floats, among: int) -> Floats:
     return found
 
 
-def _moments(scores: Floats) -> tuple[Floats, Floats]:
+def _moments(scores: Floats | Matrix) -> tuple[Floats, Floats]:
     """Mean and standard deviation of each column, without those of an image with itself."""
+    if scores.max(initial=-1.0) <= _SAME and len(scores):
+        return scores.mean(axis=0, dtype=np.float64), scores.std(axis=0, dtype=np.float64)
     kept = scores <= _SAME
     counts = np.maximum(1, kept.sum(axis=0))
     means: Floats = np.where(kept, scores, 0.0).sum(axis=0) / counts

@@ -300,7 +300,7 @@ def test_plain_text_is_embedded_as_it_is(collection: Collection, monkeypatch: py
     seen = []
     ranked = search.Searcher._ranked
     monkeypatch.setattr(
-        search.Searcher, "_ranked", lambda self, entry, scored: seen.append(entry) or ranked(self, entry, scored)
+        search.Searcher, "_ranked", lambda self, entry, *rest: seen.append(entry) or ranked(self, entry, *rest)
     )
     collection.search(" a cat,  sitting ")
     assert seen[0].vector.tobytes() == load_encoder("starter").encode_texts([" a cat,  sitting "])[0].tobytes()

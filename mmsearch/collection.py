@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +14,7 @@ from mmsearch import config
 from mmsearch.errors import (
     CollectionEmptyError,
     CollectionNotFoundError,
+    ModelError,
     ModelMismatchError,
     SourceError,
 )
@@ -451,11 +452,15 @@ class Collection:
         return found or self._load_encoder(spec, None, device=device, precision=precision).info
 
     def _prepare_queries(self) -> None:
-        """Export the model while it is loaded, so that the first query does not have to."""
+        """Do what is done once for a model while it is loaded, so that the first query does not have to."""
         from mmsearch.encoders import ensure_export
+        from mmsearch.unrelated import caption_vectors
 
         if self._encoder is not None:
-            ensure_export(self._encoder[1], self._notice)
+            encoder = self._encoder[1]
+            ensure_export(encoder, self._notice)
+            with suppress(ModelError):  # the query tells it, if it is still so
+                caption_vectors(encoder.info.fingerprint, encoder.info.dim, lambda: encoder)
 
     def _load_query_encoder(self, stored: EncoderInfo) -> Encoder:
         """The encoder of an index run by this object, if there was one; else one that is quick to open."""

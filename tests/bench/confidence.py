@@ -10,7 +10,7 @@ sets, with the built-in model:
 - stamps: `apt-get download tuxpaint-stamps-default && dpkg-deb -x tuxpaint-stamps-default_*.deb FOLDER`. Every caption
   is a question; absent means without all stamps whose captions share a word with it. `mmsearch.confidence.TAIL` was
   fitted to this set.
-- photos: 120 photos and wallpapers with 82 questions of one person, who labelled them from thumbnails, before
+- photos: 120 photos and wallpapers with 82 questions, labelled from thumbnails before
   confidences were thought of (`labelled_photos.json`). The Debian packages named there, each unpacked into
   FOLDER/PACKAGE as above, and the wheels of scikit-image 0.26, scikit-learn 1.9 and matplotlib 3.10, all unzipped into
   FOLDER/whl. Nothing was fitted to this set.

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.unit_vectors import units
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -80,9 +82,9 @@ class Background:
 
     def standing(self, vectors: Matrix, question: Matrix) -> Floats:
         """z of the images `vectors` (k, dim), for the unit vector `question` (dim,); float64 (k,)."""
-        units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        scores = (units @ question).astype(np.float64)
-        mean, spread = _moments(self.questions @ units.T)
+        images = units(vectors)
+        scores = (images @ question).astype(np.float64)
+        mean, spread = _moments(self.questions @ images.T)
         by_image = (scores - mean) / np.maximum(spread, 1e-6)
         standing: Floats = 0.5 * (by_image + self._by_question(scores, question))
         return standing

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.unit_vectors import units
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,11 +18,11 @@ def fold(vectors: NDArray[np.float32], least: float) -> NDArray[np.intp]:
     Greedy: a row stands for itself unless it has a cosine of `least` or more with one before it that does; then the
     first such stands for it. So no two that stand for themselves are near-duplicates.
     """
-    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
-    stands = np.empty(len(units), np.intp)
-    kept = np.empty_like(units)
+    directions = units(vectors)
+    stands = np.empty(len(directions), np.intp)
+    kept = np.empty_like(directions)
     rows: list[int] = []
-    for row, unit in enumerate(units):
+    for row, unit in enumerate(directions):
         near = np.flatnonzero(kept[: len(rows)] @ unit >= least - 1e-6)  # 1e-6: the rounding of float32
         if len(near):
             stands[row] = rows[near[0]]

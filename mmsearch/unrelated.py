@@ -21,6 +21,7 @@ from mmsearch.embedding_queries import ALPHA, BETA, GAMMA
 from mmsearch.query import Query
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.types import Encoder
+from mmsearch.unit_vectors import units
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,10 +72,10 @@ class Form:
         largest = max((abs(weight) for _, weight in self.terms), default=1.0)
         for is_text, weight in self.terms:
             total += np.float32(weight / largest) * drawn(captions if is_text else images)
-        total = ALPHA * _units(total)
+        total = ALPHA * units(total)
         for given, weight in ((self.more, BETA), (self.less, -GAMMA)):
             total += np.float32(weight * given) * drawn(images)
-        return _units(total)
+        return units(total)
 
 
 @dataclass
@@ -109,7 +110,7 @@ class Unrelated:
                 ids, vectors = next(self.catalog.embeddings_after(stored, start, rows=rows), nothing)
                 found.update(zip(ids.tolist(), vectors, strict=True))
             matrix = np.stack(list(found.values())) if found else np.empty((0, stored.info.dim), np.float32)
-            self._images = (state, _units(matrix), whole)
+            self._images = (state, units(matrix), whole)
             self._backgrounds.clear()
         return self._images[1], self._images[2]
 
@@ -129,7 +130,7 @@ def caption_vectors(fingerprint: str, dim: int, encoder: Callable[[], Encoder]) 
         with contextlib.suppress(OSError, ValueError):
             kept = np.load(path, allow_pickle=False)
             if kept.shape == (len(texts), dim) and kept.dtype == np.float16 and np.isfinite(kept).all():
-                return _units(kept.astype(np.float32))
+                return units(kept.astype(np.float32))
     vectors = encoder().encode_texts(texts)
     with contextlib.suppress(OSError):  # in a cache that cannot be written, they are made again
         _keep(place, vectors.astype(np.float16))
@@ -156,8 +157,3 @@ def _keep(place: Path, vectors: NDArray[np.float16]) -> None:
     with os.fdopen(descriptor, "wb") as file:
         np.save(file, vectors)
     temporary.replace(place)
-
-
-def _units(vectors: Matrix) -> Matrix:
-    units: Matrix = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
-    return units

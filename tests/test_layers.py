@@ -44,6 +44,7 @@ LEVELS: dict[str, int] = {
     "store": 2,
     "vectors": 2,
     "encoders": 2,
+    "unit_vectors": 0,
     "decode_memory": 1,
     "decode_pool": 2,
     "decode_worker": 2,

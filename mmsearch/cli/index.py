@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch import config
-from mmsearch.cli.options import CollectionOption, DeviceOption, JsonOption, PrecisionOption, WaitOption
+from mmsearch.cli.options import (
+    BatchSizeOption,
+    CollectionOption,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    WaitOption,
+    WorkersOption,
+)
 
 if TYPE_CHECKING:
     from mmsearch.collection import Collection
@@ -33,12 +41,8 @@ def index(
     ] = "auto",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    batch_size: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Images in one pass through the model; 0: what suits the device.")
-    ] = 0,
-    workers: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Processes that decode images; 0: one for each core.")
-    ] = 0,
+    batch_size: BatchSizeOption = 0,
+    workers: WorkersOption = 0,
     include: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Only files that match (gitignore syntax; repeatable).")
     ] = None,

@@ -41,3 +41,9 @@ DeviceOption = Annotated[
         "--device", help="Where the model runs: auto, cpu, cuda, cuda:N, cuda:N,M, cuda:all or mps.", metavar="DEVICE"
     ),
 ]
+BatchSizeOption = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Images in one pass through the model; 0: what suits the device.")
+]
+WorkersOption = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Processes that decode images; 0: one for each core.")
+]

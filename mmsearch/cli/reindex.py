@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch import config
-from mmsearch.cli.options import CollectionOption, DeviceOption, JsonOption, PrecisionOption, WaitOption
+from mmsearch.cli.options import (
+    BatchSizeOption,
+    CollectionOption,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    WaitOption,
+    WorkersOption,
+)
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,12 +46,8 @@ def reindex(
     ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    batch_size: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Images in one pass through the model; 0: what suits the device.")
-    ] = 0,
-    workers: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Processes that decode images; 0: one for each core.")
-    ] = 0,
+    batch_size: BatchSizeOption = 0,
+    workers: WorkersOption = 0,
     max_pixels: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images of more pixels (width x height) are not read.")
     ] = config.DEFAULT_MAX_PIXELS,

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from mmsearch import config
-from mmsearch.errors import (
-    CollectionEmptyError,
-    CollectionNotFoundError,
-    ModelError,
-    ModelMismatchError,
-    SourceError,
-)
+from mmsearch.errors import CollectionEmptyError, CollectionNotFoundError
+from mmsearch.held_encoder import HeldEncoder
 from mmsearch.query import Query, from_words
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.connection import CATALOG_NAME
-from mmsearch.types import CollectionInfo, Encoder, EncoderInfo, Hit, Preprocess, ScanOptions
+from mmsearch.types import CollectionInfo, Hit, ScanOptions
 
 if TYPE_CHECKING:
     from mmsearch.doctor import Finding
@@ -46,7 +41,7 @@ class Collection:
         self._notice = notice
         self._reader: Catalog | None = None
         self._searcher: Searcher | None = None
-        self._encoder: tuple[str, Encoder] | None = None
+        self._encoder = HeldEncoder(notice)
 
     @classmethod
     def open(cls, path: AnyPath | None = None, *, notice: Callable[[str], None] | None = None) -> Self:
@@ -68,7 +63,8 @@ class Collection:
             self._searcher.close()
         if self._reader is not None:
             self._reader.close()
-        self._reader = self._searcher = self._encoder = None
+        self._reader = self._searcher = None
+        self._encoder.release()
 
     def __enter__(self) -> Self:
         return self
@@ -97,18 +93,15 @@ class Collection:
         offline and keeps its images. `wait` is how many seconds to wait for another process that writes. Raises
         `SourceError` for a new folder that is missing, `ModelMismatchError`, `CollectionBusyError`, `StorageError`.
         """
-        from mmsearch.events import Finished, Notice
+        from mmsearch.events import Finished
 
-        summary: Summary | None = None
-        for event in self.add_events(
-            dirs, model=model, device=device, precision=precision, options=options, settings=settings, wait=wait
-        ):
-            if isinstance(event, Notice):
-                self._notice(event.text)
-            elif isinstance(event, Finished):
-                summary = event.summary
-        assert summary is not None
-        return summary
+        last = self._exhaust(
+            self.add_events(
+                dirs, model=model, device=device, precision=precision, options=options, settings=settings, wait=wait
+            )
+        )
+        assert isinstance(last, Finished)
+        return last.summary
 
     def add_events(
         self,
@@ -123,43 +116,22 @@ class Collection:
         stop: threading.Event | None = None,
     ) -> Iterator[Event]:
         """`add` as a stream of events (see `mmsearch.events`); setting `stop` ends it early, losing nothing."""
-        from mmsearch import roots
-        from mmsearch.events import Finished, Notice
-        from mmsearch.ingest import Indexer, IndexSettings
-        from mmsearch.store import lock
+        from mmsearch import index_run
+        from mmsearch.events import Finished
+        from mmsearch.ingest import IndexSettings
 
         sources = self._sources(dirs)
-        notices: deque[Notice] = deque()
-        patience = lock.Patience(wait, stop, self._notice)
-        with lock.writer(self._path, "index", patience), Catalog(self._path, write=True) as catalog:
-            self._check_model(catalog.encoder(), model)
-            planned = roots.plan(catalog, sources, options, lambda line: notices.append(Notice(line)))
-            choice = _ModelChoice(catalog, model, notices)
-
-            def load() -> Encoder:
-                return self._load_encoder(choice.spec(), choice.stored, device=device, precision=precision)
-
-            with catalog.transaction():
-                planned.store(catalog)
-            indexer = Indexer(
-                catalog,
-                planned.places,
-                load,
-                choice.preprocess,
-                settings or IndexSettings(),
-                stop or threading.Event(),
-                notices,
-            )
-            for event in indexer.run():
+        load = partial(self._encoder.for_indexing, device=device, precision=precision)
+        settings, stop = settings or IndexSettings(), stop or threading.Event()
+        with self._writing("index", wait, stop, may_be_new=True) as catalog:
+            for event in index_run.run(catalog, sources, model, options, settings, load, stop):
                 if isinstance(event, Finished):
                     finished = event
                 else:
                     yield event
-            if sources:
-                roots.check_found(catalog, planned, finished.summary)
         # The lock is free again: others may write while the model is prepared.
         if finished.summary.encoded and not finished.summary.interrupted:
-            self._prepare_queries()
+            self._encoder.prepare_queries()
         yield finished
 
     def forget(self, folder: AnyPath, *, wait: float = 0.0) -> int:
@@ -168,23 +140,11 @@ class Collection:
         `wait` is how many seconds to wait for another process that writes. Raises `SourceError` where nothing of the
         folder is known, `CollectionBusyError`, `StorageError`.
         """
-        from mmsearch.store import lock
+        from mmsearch import roots
 
         path = config.absolute(folder)
-        self._require()
-        patience = lock.Patience(wait, None, self._notice)
-        with (
-            lock.writer(self._path, "forget", patience),
-            Catalog(self._path, write=True) as catalog,
-            catalog.transaction(),
-        ):
-            known = path in {root.path for root in catalog.roots()} or any(True for _ in catalog.folders_at(path))
-            if not known:
-                raise SourceError(f"{path} is not in the collection", "`mmsearch info` lists the indexed folders")
-            catalog.remove_roots(path)
-            removed = catalog.remove_below(path)
-            catalog.drop_released()
-        return removed
+        with self._writing("forget", wait) as catalog:
+            return roots.forget(catalog, path)
 
     # --- searching ---
 
@@ -234,11 +194,8 @@ class Collection:
         `CollectionEmptyError`, `CollectionBusyError`, `StorageError`.
         """
         from mmsearch.refresh import refresh_vectors
-        from mmsearch.store import lock
 
-        self._require()
-        patience = lock.Patience(wait, None, self._notice)
-        with lock.writer(self._path, "optimize", patience), Catalog(self._path, write=True) as catalog:
+        with self._writing("optimize", wait) as catalog:
             refresh_vectors(catalog, self._require_encoder(catalog), force=True, kind=kind)
 
     def reindex(
@@ -260,24 +217,21 @@ class Collection:
         many seconds to wait for another process that writes. Raises `ReindexError`, `CollectionNotFoundError`,
         `CollectionEmptyError`, `CollectionBusyError`, `ModelError`, `ModelMismatchError`, `StorageError`.
         """
-        from mmsearch.events import Notice, Reindexed
+        from mmsearch.events import Reindexed
 
-        summary: ReindexSummary | None = None
-        for event in self.reindex_events(
-            model,
-            drop_old=drop_old,
-            allow_missing=allow_missing,
-            device=device,
-            precision=precision,
-            settings=settings,
-            wait=wait,
-        ):
-            if isinstance(event, Notice):
-                self._notice(event.text)
-            elif isinstance(event, Reindexed):
-                summary = event.summary
-        assert summary is not None
-        return summary
+        last = self._exhaust(
+            self.reindex_events(
+                model,
+                drop_old=drop_old,
+                allow_missing=allow_missing,
+                device=device,
+                precision=precision,
+                settings=settings,
+                wait=wait,
+            )
+        )
+        assert isinstance(last, Reindexed)
+        return last.summary
 
     def reindex_events(
         self,
@@ -302,20 +256,19 @@ class Collection:
         stop = stop or threading.Event()
         with self._writing("reindex", wait, stop) as catalog:
             current = self._require_encoder(catalog)
-            target = model_change.choose(catalog, spec, lambda spec: self._identify(spec, device, precision), stop)
+            identify = partial(self._encoder.identify, device=device, precision=precision)
+            target = model_change.choose(catalog, spec, identify, stop)
             if target is None:
                 yield Reindexed(ReindexSummary(spec or "", current.info.spec, interrupted=True))
                 return
-            info = target.info
-
-            def load() -> Encoder:
-                return self._load_encoder(info.spec, info, device=device, precision=precision)
-
-            def prepare(encoder: Encoder) -> None:
-                ensure_export(encoder, self._notice)
-
             run = Reindexer(
-                catalog, target, load, prepare, settings or IndexSettings(), stop, allow_missing=allow_missing
+                catalog,
+                target,
+                partial(self._encoder.for_indexing, target.info.spec, target.info, device=device, precision=precision),
+                lambda encoder: ensure_export(encoder, self._notice),
+                settings or IndexSettings(),
+                stop,
+                allow_missing=allow_missing,
             )
             for event in run.run():
                 if isinstance(event, Reindexed) and event.summary.switched and drop_old:
@@ -357,27 +310,9 @@ class Collection:
 
     def info(self) -> CollectionInfo:
         """What the collection holds. Raises `CollectionNotFoundError`."""
-        catalog = self._open_reader()
-        from mmsearch.model_change import others
+        from mmsearch.overview import overview
 
-        encoder = catalog.encoder()
-        vectors = catalog.vector_files(encoder.id) if encoder else []
-        last = catalog.last_run()
-        return CollectionInfo(
-            path=str(self._path),
-            roots=catalog.roots(),
-            images=catalog.count_images(),
-            embeddings=catalog.count_contents(),
-            model=encoder.info.spec if encoder else None,
-            dim=encoder.info.dim if encoder else None,
-            fingerprint=encoder.info.fingerprint if encoder else None,
-            catalog_bytes=sum(path.stat().st_size for path in self._path.glob(f"{CATALOG_NAME}*")),
-            vectors_bytes=sum(_size(self._path / name) for name in catalog.all_vector_files()),
-            vectors_kind=vectors[0].kind if vectors else None,
-            last_run={"started_at": last[0], **last[1]} if last else None,
-            failures=catalog.failures(),
-            other_models=others(catalog),
-        )
+        return overview(self._open_reader())
 
     # --- inside ---
 
@@ -410,14 +345,26 @@ class Collection:
         return encoder
 
     @contextmanager
-    def _writing(self, command: str, wait: float, stop: threading.Event | None = None) -> Iterator[Catalog]:
-        """The catalog of a collection that exists, as its only writer."""
+    def _writing(
+        self, command: str, wait: float, stop: threading.Event | None = None, *, may_be_new: bool = False
+    ) -> Iterator[Catalog]:
+        """The catalog as its only writer; it is made where it `may_be_new`, else it must exist."""
         from mmsearch.store import lock
 
-        self._require()
+        if not may_be_new:
+            self._require()
         patience = lock.Patience(wait, stop, self._notice)
         with lock.writer(self._path, command, patience), Catalog(self._path, write=True) as catalog:
             yield catalog
+
+    def _exhaust(self, events: Iterator[Event]) -> Event:
+        """Let a run come to its end, passing its notices on; returns the last event."""
+        from mmsearch.events import Notice
+
+        for event in events:
+            if isinstance(event, Notice):
+                self._notice(event.text)
+        return event
 
     def _open_reader(self) -> Catalog:
         if self._reader is None:
@@ -429,95 +376,8 @@ class Collection:
         if self._searcher is None:
             from mmsearch.search import Searcher
 
-            self._searcher = Searcher(self._open_reader(), self._load_query_encoder, self._notice)
+            self._searcher = Searcher(self._open_reader(), self._encoder.for_queries, self._notice)
         return self._searcher
-
-    def _load_encoder(self, spec: str, stored: EncoderInfo | None, *, device: str, precision: str) -> Encoder:
-        """The encoder of an index run: an export where that is as good, since it is open in no time; else all of it."""
-        from mmsearch.encoders import identify, load_encoder, load_export
-
-        if self._encoder is None or self._encoder[0] != spec:
-            known = stored or identify(spec, self._notice)
-            encoder = load_export(known, device=device, precision=precision) if known else None
-            if encoder is None:
-                encoder = load_encoder(spec, device=device, precision=precision, notice=self._notice)
-            self._encoder = (spec, encoder)
-        return self._encoder[1]
-
-    def _identify(self, spec: str, device: str, precision: str) -> EncoderInfo:
-        """What the model is, which some can only tell when they are loaded."""
-        from mmsearch.encoders import identify
-
-        found = identify(spec, self._notice)
-        return found or self._load_encoder(spec, None, device=device, precision=precision).info
-
-    def _prepare_queries(self) -> None:
-        """Do what is done once for a model while it is loaded, so that the first query does not have to."""
-        from mmsearch.encoders import ensure_export
-        from mmsearch.unrelated import caption_vectors
-
-        if self._encoder is not None:
-            encoder = self._encoder[1]
-            ensure_export(encoder, self._notice)
-            with suppress(ModelError):  # the query tells it, if it is still so
-                caption_vectors(encoder.info.fingerprint, encoder.info.dim, lambda: encoder)
-
-    def _load_query_encoder(self, stored: EncoderInfo) -> Encoder:
-        """The encoder of an index run by this object, if there was one; else one that is quick to open."""
-        from mmsearch.encoders import load_query_encoder
-
-        if self._encoder is not None and self._encoder[0] == stored.spec:
-            return self._encoder[1]
-        return load_query_encoder(stored, notice=self._notice)
-
-    def _check_model(self, stored: StoredEncoder | None, model: str | None) -> None:
-        """A model that the user names must exist, and be the collection's."""
-        if model in (None, "auto"):
-            return
-        from mmsearch.encoders import resolve
-
-        assert model is not None
-        spec = resolve(model).spec
-        if stored is not None and stored.info.spec != spec:
-            raise ModelMismatchError(
-                f"the collection at {self._path} was built with {stored.info.spec}, not {spec}",
-                f"leave out --model, or change the collection's model: `mmsearch reindex --model {model}`",
-            )
-
-
-class _ModelChoice:
-    """The model of an index run: the collection's, or the one named, or the default. Asked from two threads."""
-
-    def __init__(self, catalog: Catalog, model: str | None, notices: deque[Any]) -> None:
-        stored = catalog.encoder()
-        self.stored = stored.info if stored else None
-        named = model if model != "auto" else None
-        self._spec = stored.info.spec if stored else named
-        self._notices = notices
-        self._lock = threading.Lock()
-
-    def spec(self) -> str:
-        """The model; choosing the default may ask the model hub."""
-        from mmsearch.encoders import choose_default
-        from mmsearch.events import Notice
-
-        with self._lock:
-            if self._spec is None:
-                self._spec = choose_default(lambda line: self._notices.append(Notice(line)))
-            return self._spec
-
-    def preprocess(self) -> Preprocess | None:
-        """How it takes its images, if that can be told without loading it."""
-        from mmsearch.encoders import expected_preprocess
-
-        return expected_preprocess(self.spec())
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _drop(line: str) -> None:

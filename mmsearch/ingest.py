@@ -60,6 +60,22 @@ class IndexSettings:
     time_limit: float = config.DEFAULT_TIME_LIMIT
     decode_memory: int | None = None
 
+    @property
+    def processes(self) -> int:
+        """How many worker processes are wanted."""
+        return self.workers or config.available_cpus()
+
+    def open_pool(self, how: Preprocess, known: Callable[[bytes], bool]) -> DecodePool:
+        """The workers that decode images and prepare them as `how` says; `known` as `DecodePool` takes it."""
+        return DecodePool(
+            how,
+            workers=self.processes,
+            max_pixels=self.max_pixels,
+            known=known,
+            time_limit=self.time_limit,
+            memory=self.decode_memory,
+        )
+
 
 @dataclass(slots=True)
 class _Batch:
@@ -139,7 +155,7 @@ class Indexer:
                         yield from self._wait_for_preprocess()
                         if self._preprocess is None:  # stopped meanwhile
                             break
-                        pool = stack.enter_context(self._open_pool())
+                        pool = stack.enter_context(self._settings.open_pool(self._preprocess, self._lookup.knows))
                     future = pool.submit(work.record) if pool and work.kind == "file" else None
                     waiting.append(_Waiting(work, future, time.monotonic()))
                 if not waiting and self._scanner.work.finished:
@@ -174,17 +190,6 @@ class Indexer:
             if self._encoding.ready(_TICK):
                 self._preprocess = self._encoding.get().info.preprocess
             yield from self._asides()
-
-    def _open_pool(self) -> DecodePool:
-        assert self._preprocess is not None
-        return DecodePool(
-            self._preprocess,
-            workers=self._settings.workers or config.available_cpus(),
-            max_pixels=self._settings.max_pixels,
-            known=self._lookup.knows,
-            time_limit=self._settings.time_limit,
-            memory=self._settings.decode_memory,
-        )
 
     def _take(self, entry: _Waiting) -> Iterator[Event]:
         """Sort one file's outcome into the current batch."""
@@ -338,7 +343,7 @@ class Indexer:
     def _breakdown(self) -> Breakdown:
         return Breakdown(
             scan=self._scanner.seconds,
-            decode=self._decode_seconds / (self._settings.workers or config.available_cpus()),
+            decode=self._decode_seconds / self._settings.processes,
             load=self._encoding.load_seconds,
             encode=self._encoding.encode_seconds / self._most_in_flight,
             store=self._store_seconds,

@@ -129,7 +129,7 @@ class Reindexer:
         waiting: deque[_Waiting] = deque()
         wanted = self._wanted()
         with ExitStack() as stack:
-            pool = stack.enter_context(self._open_pool())
+            pool = stack.enter_context(self._settings.open_pool(self._target.info.preprocess, self._is_not_awaited))
             while not self._stop.is_set():
                 while len(waiting) < _BATCHES_AHEAD * self._batch_size and (entry := next(wanted, None)):
                     self._expected.add(entry.content_hash)
@@ -155,15 +155,9 @@ class Reindexer:
                 files = [FileRecord(image.path, image.size, image.mtime_ns) for image in images.get(number, [])]
                 yield _Waiting(number, content_hash, deque(files), None)
 
-    def _open_pool(self) -> DecodePool:
-        return DecodePool(
-            self._target.info.preprocess,
-            workers=self._settings.workers or config.available_cpus(),
-            max_pixels=self._settings.max_pixels,
-            known=lambda content_hash: content_hash not in self._expected,
-            time_limit=self._settings.time_limit,
-            memory=self._settings.decode_memory,
-        )
+    def _is_not_awaited(self, content_hash: bytes) -> bool:
+        """Whether a file's pixels can be spared: it has changed since it was indexed."""
+        return content_hash not in self._expected
 
     def _submit(self, pool: DecodePool, entry: _Waiting) -> None:
         record = entry.others.popleft() if entry.others else None

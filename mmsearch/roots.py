@@ -74,6 +74,21 @@ def check_found(catalog: Catalog, made: Plan, summary: Summary) -> None:
     raise SourceError(f"no images found in {', '.join(empty)}", "check the folder; --hidden looks into hidden ones")
 
 
+def forget(catalog: Catalog, path: str) -> int:
+    """Drop what is known of the folder `path` (absolute) and of all below it; returns how many images that were.
+
+    Raises `SourceError` where nothing of it is known.
+    """
+    known = path in {root.path for root in catalog.roots()} or any(True for _ in catalog.folders_at(path))
+    if not known:
+        raise SourceError(f"{path} is not in the collection", "`mmsearch info` lists the indexed folders")
+    with catalog.transaction():
+        catalog.remove_roots(path)
+        removed = catalog.remove_below(path)
+        catalog.drop_released()
+    return removed
+
+
 def existing_folder(path: str | os.PathLike[str]) -> str:
     """The absolute path of a folder that can be read. Raises `SourceError` for anything else."""
     folder = config.absolute(path)

@@ -14,7 +14,7 @@ from command import Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsearch import Collection, config
+from mmsearch import Collection, config, encoders
 from mmsearch.confidence import BEST, LEAST_QUESTIONS, TAIL, Background, confidences
 from mmsearch.encoders import load_encoder
 from mmsearch.errors import UsageError
@@ -233,7 +233,7 @@ def test_a_stored_image_needs_no_model_for_it(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("loads a model")
 
-    monkeypatch.setattr(Collection, "_load_query_encoder", never)
+    monkeypatch.setattr(encoders, "load_query_encoder", never)
     with Collection.open(indexed) as photos:
         best = photos.search(like=sample_data / "dog.jpg")[0]
     assert Path(best.path).name == "spaniels.jpg" and best.confidence is not None

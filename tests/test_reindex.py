@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from command import Command
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch import Collection
+from mmsearch import Collection, ingest
 from mmsearch.errors import ModelMismatchError, ReindexError
 from mmsearch.events import Event, Progress, Reindexed, ReindexSummary, Skipped
 from mmsearch.ingest import IndexSettings
@@ -521,6 +522,23 @@ class TestCommand:
         assert outcome.code == 3
         assert "1 image could not be read (1 not there)" in outcome.err and "--allow-missing" in outcome.err
         assert command("reindex", "--abandon", "-C", place).err.startswith(f"dropped the embeddings by {SPEC}")
+
+    def test_limits_are_those_of_an_index_run(
+        self, command: Command, place: Path, other: Other, photos: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+
+        class Watched(ingest.DecodePool):
+            def __init__(self, how: Preprocess, **limits: Any) -> None:
+                asked.append((limits["workers"], limits["max_pixels"], limits["time_limit"], limits["memory"]))
+                super().__init__(how, **limits)
+
+        monkeypatch.setattr(ingest, "DecodePool", Watched)
+        options = ["--workers", "1", "--max-pixels", "5000", "--time-limit", "30", "--decode-memory", "700"]
+        assert command("reindex", "--model", SPEC, "-C", place, *options).code == 0
+        os.utime(photos / "dog.jpg", ns=(0, 0))
+        assert command("index", "-C", place, *options).code == 0
+        assert asked == [(1, 5000, 30.0, 700_000_000)] * 2
 
     @pytest.mark.parametrize(
         "arguments", ["--abandon --model starter", "--abandon --drop-old", "--drop-old --allow-missing"]

@@ -13,9 +13,12 @@ from mmsearch import config
 from mmsearch.cli.options import (
     BatchSizeOption,
     CollectionOption,
+    DecodeMemoryOption,
     DeviceOption,
     JsonOption,
+    MaxPixelsOption,
     PrecisionOption,
+    TimeLimitOption,
     WaitOption,
     WorkersOption,
 )
@@ -23,7 +26,6 @@ from mmsearch.cli.options import (
 if TYPE_CHECKING:
     from mmsearch.collection import Collection
     from mmsearch.events import Event, Summary
-    from mmsearch.ingest import IndexSettings
     from mmsearch.types import ScanOptions
 
 
@@ -57,21 +59,9 @@ def index(
         bool | None,
         typer.Option("--follow-symlinks/--no-follow-symlinks", help="Whether symbolic links count. [default: no]"),
     ] = None,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images of more pixels (width x height) are skipped unread.")
-    ] = config.DEFAULT_MAX_PIXELS,
-    time_limit: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="Files that take longer to read and decode are skipped.")
-    ] = config.DEFAULT_TIME_LIMIT,
-    decode_memory: Annotated[
-        int | None,
-        typer.Option(
-            min=256,
-            metavar="MB",
-            help="What all decoding processes together may take; fewer of them run where it is little. [default: "
-            "no bound on the sum]",
-        ),
-    ] = None,
+    max_pixels: MaxPixelsOption = config.DEFAULT_MAX_PIXELS,
+    time_limit: TimeLimitOption = config.DEFAULT_TIME_LIMIT,
+    decode_memory: DecodeMemoryOption = None,
     wait: WaitOption = 0.0,
     collection: CollectionOption = None,
     json_output: JsonOption = False,
@@ -81,28 +71,27 @@ def index(
     The options --include, --exclude, --hidden and --follow-symlinks are remembered for each folder; giving any of them
     again replaces all four. Ctrl-C keeps what is done; the same command goes on from there.
     """
-    from mmsearch.ingest import IndexSettings
+    from mmsearch.cli.running import finish, index_settings, run
+    from mmsearch.events import Finished
 
-    settings = IndexSettings(
-        batch_size=batch_size,
-        workers=workers,
-        max_pixels=max_pixels,
-        time_limit=time_limit,
-        decode_memory=decode_memory * 1_000_000 if decode_memory else None,
-    )
+    settings = index_settings(batch_size, workers, max_pixels, time_limit, decode_memory)
     options = _options(include, exclude, hidden, follow_symlinks)
-    summary = _run(dirs or None, model, device, precision, options, settings, wait, collection)
-    if json_output:
-        from mmsearch.cli.render import dumps
 
-        typer.echo(dumps(summary.to_json()))
-    else:
-        for line in describe(summary):
-            typer.echo(line, err=True)
-    if summary.interrupted:
-        raise typer.Exit(130)
-    if summary.skipped:
-        raise typer.Exit(3)
+    def start(photos: Collection, stop: threading.Event) -> Iterator[Event]:
+        return photos.add_events(
+            dirs or None,
+            model=model,
+            device=device,
+            precision=precision,
+            options=options,
+            settings=settings,
+            wait=wait,
+            stop=stop,
+        )
+
+    last = run(collection, start)
+    assert isinstance(last, Finished)
+    finish(last.summary, describe(last.summary), last.summary.skipped, json_output)
 
 
 def describe(summary: Summary) -> list[str]:
@@ -129,33 +118,3 @@ def _options(
 
     globs = [tuple(filter(None, patterns or ())) for patterns in (include, exclude)]
     return ScanOptions(globs[0], globs[1], bool(hidden), bool(follow))
-
-
-def _run(
-    dirs: list[Path] | None,
-    model: str,
-    device: str,
-    precision: str,
-    options: ScanOptions | None,
-    settings: IndexSettings,
-    wait: float,
-    collection: str | None,
-) -> Summary:
-    from mmsearch.cli.running import run
-    from mmsearch.events import Finished
-
-    def start(photos: Collection, stop: threading.Event) -> Iterator[Event]:
-        return photos.add_events(
-            dirs,
-            model=model,
-            device=device,
-            precision=precision,
-            options=options,
-            settings=settings,
-            wait=wait,
-            stop=stop,
-        )
-
-    last = run(collection, start)
-    assert isinstance(last, Finished)
-    return last.summary

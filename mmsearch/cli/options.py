@@ -47,3 +47,18 @@ BatchSizeOption = Annotated[
 WorkersOption = Annotated[
     int, typer.Option(min=0, metavar="N", help="Processes that decode images; 0: one for each core.")
 ]
+MaxPixelsOption = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Images of more pixels (width x height) are skipped unread.")
+]
+TimeLimitOption = Annotated[
+    float, typer.Option(min=1, metavar="SECONDS", help="Files that take longer to read and decode are skipped.")
+]
+DecodeMemoryOption = Annotated[
+    int | None,
+    typer.Option(
+        min=256,
+        metavar="MB",
+        help="What all decoding processes together may take; fewer of them run where it is little. [default: "
+        "no bound on the sum]",
+    ),
+]

@@ -12,9 +12,12 @@ from mmsearch import config
 from mmsearch.cli.options import (
     BatchSizeOption,
     CollectionOption,
+    DecodeMemoryOption,
     DeviceOption,
     JsonOption,
+    MaxPixelsOption,
     PrecisionOption,
+    TimeLimitOption,
     WaitOption,
     WorkersOption,
 )
@@ -48,12 +51,9 @@ def reindex(
     precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = 0,
     workers: WorkersOption = 0,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images of more pixels (width x height) are not read.")
-    ] = config.DEFAULT_MAX_PIXELS,
-    time_limit: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="Files that take longer to read and decode are passed over.")
-    ] = config.DEFAULT_TIME_LIMIT,
+    max_pixels: MaxPixelsOption = config.DEFAULT_MAX_PIXELS,
+    time_limit: TimeLimitOption = config.DEFAULT_TIME_LIMIT,
+    decode_memory: DecodeMemoryOption = None,
     wait: WaitOption = 0.0,
     collection: CollectionOption = None,
     json_output: JsonOption = False,
@@ -63,16 +63,15 @@ def reindex(
     Queries go on with the old model until the new embeddings are complete. Ctrl-C keeps what is done; the same command
     goes on from there. The old embeddings are kept until --drop-old, and changing back to them takes no time.
     """
-    from mmsearch.cli.running import run
+    from mmsearch.cli.running import finish, index_settings, run
     from mmsearch.events import Reindexed
-    from mmsearch.ingest import IndexSettings
 
     if abandon or (drop_old and model is None):
         if model is not None or (abandon and drop_old) or allow_missing:
             raise UsageError("--abandon goes with no other model and no --drop-old", "leave the others out")
         _drop(abandon, wait, collection, json_output)
         return
-    settings = IndexSettings(batch_size=batch_size, workers=workers, max_pixels=max_pixels, time_limit=time_limit)
+    settings = index_settings(batch_size, workers, max_pixels, time_limit, decode_memory)
 
     def start(photos: Collection, stop: threading.Event) -> Iterator[Event]:
         return photos.reindex_events(
@@ -88,18 +87,7 @@ def reindex(
 
     last = run(collection, start, "reindexing")
     assert isinstance(last, Reindexed)
-    summary = last.summary
-    if json_output:
-        from mmsearch.cli.render import dumps
-
-        typer.echo(dumps(summary.to_json()))
-    else:
-        for line in describe(summary):
-            typer.echo(line, err=True)
-    if summary.interrupted:
-        raise typer.Exit(130)
-    if summary.missing:
-        raise typer.Exit(3)
+    finish(last.summary, describe(last.summary), last.summary.missing, json_output)
 
 
 def describe(summary: ReindexSummary) -> list[str]:

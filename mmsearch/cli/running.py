@@ -1,10 +1,10 @@
-"""Run what takes long: its events on the terminal, Ctrl-C that ends it in good order."""
+"""Run what takes long, `index` and `reindex`: settings, events on the terminal, Ctrl-C in good order, the end."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,7 +13,23 @@ from mmsearch.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from mmsearch.collection import Collection
-    from mmsearch.events import Event
+    from mmsearch.events import Event, ReindexSummary, Summary
+    from mmsearch.ingest import IndexSettings
+
+
+def index_settings(
+    batch_size: int, workers: int, max_pixels: int, time_limit: float, decode_memory: int | None
+) -> IndexSettings:
+    """The settings that the options of these names ask for; `decode_memory` is in megabytes."""
+    from mmsearch.ingest import IndexSettings
+
+    return IndexSettings(
+        batch_size=batch_size,
+        workers=workers,
+        max_pixels=max_pixels,
+        time_limit=time_limit,
+        decode_memory=decode_memory * 1_000_000 if decode_memory else None,
+    )
 
 
 def run(
@@ -45,3 +61,21 @@ def run(
             raise
     assert last is not None
     return last
+
+
+def finish(summary: Summary | ReindexSummary, lines: Sequence[str], left_out: int, json_output: bool) -> None:
+    """Tell how a run has ended: its summary as JSON on stdout, or the closing lines on stderr.
+
+    Raises `typer.Exit` with 130 where the user has interrupted it, with 3 where `left_out` files are not in it.
+    """
+    if json_output:
+        from mmsearch.cli.render import dumps
+
+        typer.echo(dumps(summary.to_json()))
+    else:
+        for line in lines:
+            typer.echo(line, err=True)
+    if summary.interrupted:
+        raise typer.Exit(130)
+    if left_out:
+        raise typer.Exit(3)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.durable import sync
 from mmsearch.encoders import catalogue, exported, hub, models, openclip
 from mmsearch.encoders.exported import Manifest
 from mmsearch.encoders.onnx import runtime_errors
@@ -190,8 +191,7 @@ def _settle(folder: Path, manifest: Manifest) -> None:
     names = sorted(path.name for path in folder.iterdir())
     for name in names:
         (folder / name).chmod(0o600)
-        with (folder / name).open("rb+") as file:
-            os.fsync(file.fileno())
+        sync(folder / name)
     found = {name: exported.describe(folder / name) for name in names}
     exported.write_json(folder / exported.MANIFEST, {**manifest.to_json(), "files": found})
 
@@ -208,20 +208,9 @@ def _making(target: Path) -> Iterator[Path]:
         if target.exists():
             shutil.rmtree(target)
         os.replace(folder, target)
-        _fsync_folder(target.parent)
+        sync(target.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Make a rename last. Windows has no such call, and needs none."""
-    if os.name == "nt":
-        return
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 @contextmanager

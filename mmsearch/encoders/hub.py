@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from mmsearch import config
+from mmsearch.durable import sync
 from mmsearch.errors import ModelUnavailableError
 
 if TYPE_CHECKING:
@@ -233,8 +234,7 @@ def _receive(repo: str, filename: str, metadata: HfFileMetadata, blob: Path, pro
     if not _is_whole(partial, str(metadata.etag)):
         partial.unlink()
         raise ModelUnavailableError(f"{filename} of {repo} arrived damaged", "its checksum is wrong: run again")
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())  # a name that outlives a power failure must not be of a file that did not
+    sync(partial)  # a name that outlives a power failure must not be of a file that did not
     os.replace(partial, blob)
 
 

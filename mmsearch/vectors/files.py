@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.durable import sync
 from mmsearch.errors import StorageError
 from mmsearch.vectors import clusters, kinds, whole
 from mmsearch.vectors.kinds import Kind
@@ -71,10 +72,10 @@ def build(
     try:
         index.write(temporary)
         temporary.chmod(0o600)
-        _sync(temporary)
+        sync(temporary)
         built = _described(temporary, name, index)
         temporary.replace(folder / name)
-        _sync(folder)
+        sync(folder)
     except (RuntimeError, OSError) as error:
         temporary.unlink(missing_ok=True)
         message = f"cannot write the vector file in {folder} ({_short(error)})"
@@ -238,16 +239,6 @@ def _named_for_faiss(path: Path, flags: int) -> Iterator[str]:
     descriptor = os.open(path, flags, 0o600)
     try:
         yield f"/dev/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -1,0 +1,90 @@
+"""An index run from what the user names, folders and a model, to its events: `mmsearch.ingest` does the work."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from mmsearch import roots
+from mmsearch.encoders import choose_default, expected_preprocess, resolve
+from mmsearch.errors import ModelMismatchError
+from mmsearch.events import Event, Finished, Notice
+from mmsearch.ingest import Indexer, IndexSettings
+from mmsearch.store.catalog import Catalog
+from mmsearch.types import Encoder, EncoderInfo, Preprocess, ScanOptions
+
+
+def run(
+    catalog: Catalog,
+    sources: Sequence[str] | None,
+    model: str | None,
+    options: ScanOptions | None,
+    settings: IndexSettings,
+    load: Callable[[str, EncoderInfo | None], Encoder],
+    stop: threading.Event,
+) -> Iterator[Event]:
+    """Index the folders `sources`, absolute paths (None: all known roots); the last event is `Finished`.
+
+    The caller holds the writer lock. `options` None keeps those of each root. `load` is given the model's name and
+    what the catalog knows of it, in a thread of its own; setting `stop` ends the run after the batch in flight.
+    Raises `SourceError`, `ModelMismatchError`, and what `load` raises.
+    """
+    _check_model(catalog, model)
+    notices: deque[Notice] = deque()
+
+    def say(line: str) -> None:
+        notices.append(Notice(line))
+
+    planned = roots.plan(catalog, sources, options, say)
+    choice = _ModelChoice(catalog, model, say)
+    with catalog.transaction():
+        planned.store(catalog)
+    indexer = Indexer(
+        catalog,
+        planned.places,
+        lambda: load(choice.spec(), choice.stored),
+        choice.preprocess,
+        settings,
+        stop,
+        notices,
+    )
+    for event in indexer.run():
+        if isinstance(event, Finished) and sources:
+            roots.check_found(catalog, planned, event.summary)
+        yield event
+
+
+def _check_model(catalog: Catalog, model: str | None) -> None:
+    """A model that the user names must exist, and be the collection's."""
+    if model is None or model == "auto":
+        return
+    spec, stored = resolve(model).spec, catalog.encoder()
+    if stored is not None and stored.info.spec != spec:
+        raise ModelMismatchError(
+            f"the collection at {catalog.folder} was built with {stored.info.spec}, not {spec}",
+            f"leave out --model, or change the collection's model: `mmsearch reindex --model {model}`",
+        )
+
+
+class _ModelChoice:
+    """The model of an index run: the collection's, or the one named, or the default. Asked from two threads."""
+
+    def __init__(self, catalog: Catalog, model: str | None, notice: Callable[[str], None]) -> None:
+        stored = catalog.encoder()
+        self.stored = stored.info if stored else None
+        named = model if model != "auto" else None
+        self._spec = stored.info.spec if stored else named
+        self._notice = notice
+        self._lock = threading.Lock()
+
+    def spec(self) -> str:
+        """The model; choosing the default may ask the model hub."""
+        with self._lock:
+            if self._spec is None:
+                self._spec = choose_default(self._notice)
+            return self._spec
+
+    def preprocess(self) -> Preprocess | None:
+        """How it takes its images, if that can be told without loading it."""
+        return expected_preprocess(self.spec())

@@ -1,0 +1,39 @@
+"""What a collection holds, for `mmsearch info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmsearch.model_change import others
+from mmsearch.store.catalog import Catalog
+from mmsearch.store.connection import CATALOG_NAME
+from mmsearch.types import CollectionInfo
+
+
+def overview(catalog: Catalog) -> CollectionInfo:
+    """Roots, counts, models, sizes in bytes on disk, the last run, and the files that could not be read."""
+    encoder = catalog.encoder()
+    vectors = catalog.vector_files(encoder.id) if encoder else []
+    last = catalog.last_run()
+    return CollectionInfo(
+        path=str(catalog.folder),
+        roots=catalog.roots(),
+        images=catalog.count_images(),
+        embeddings=catalog.count_contents(),
+        model=encoder.info.spec if encoder else None,
+        dim=encoder.info.dim if encoder else None,
+        fingerprint=encoder.info.fingerprint if encoder else None,
+        catalog_bytes=sum(path.stat().st_size for path in catalog.folder.glob(f"{CATALOG_NAME}*")),
+        vectors_bytes=sum(_size(catalog.folder / name) for name in catalog.all_vector_files()),
+        vectors_kind=vectors[0].kind if vectors else None,
+        last_run={"started_at": last[0], **last[1]} if last else None,
+        failures=catalog.failures(),
+        other_models=others(catalog),
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # replaced meanwhile
+        return 0

@@ -1,0 +1,64 @@
+"""Files and folders are brought to the disk, and nothing stays open."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mmsearch.durable import sync
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, os.stat_result]]:
+    """The descriptors that were brought to the disk, and what they were of."""
+    calls: list[tuple[int, os.stat_result]] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        calls.append((descriptor, os.fstat(descriptor)))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    return calls
+
+
+@pytest.mark.parametrize("name", ["file", "folder"])
+def test_files_and_folders(tmp_path: Path, synced: list[tuple[int, os.stat_result]], name: str) -> None:
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"content")
+    sync(path)
+    if name == "folder" and os.name == "nt":
+        assert synced == []
+        return
+    ((descriptor, status),) = synced
+    assert os.path.samestat(status, path.stat()) and stat.S_ISDIR(status.st_mode) == (name == "folder")
+    assert name == "folder" or path.read_bytes() == b"content"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_a_disk_that_refuses_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+
+    def full(descriptor: int) -> None:
+        opened.append(descriptor)
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        sync(path)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        sync(tmp_path / "none")

@@ -178,6 +178,13 @@ class Collection:
         """The answers to several queries, in order: texts are encoded together, vectors searched together."""
         return self._open_searcher().search_many(queries)
 
+    def expect(self, queries: Sequence[Query]) -> None:
+        """Begin to embed the texts of queries that will be given to `search_many` next, together, in a thread.
+
+        It saves time where there are others to answer first. Before the first search it does nothing.
+        """
+        self._open_searcher().expect(queries)
+
     # --- looking and tuning ---
 
     def measure(self) -> Measured:

@@ -21,6 +21,7 @@ how many of the right images come so far, which depends on the model.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,9 @@ _PRIOR = 8
 # Of m2 and d2, at most what nine in ten unrelated questions have: in a folder of cats, "a cat" is not unremarkable.
 _CEILING = 0.9
 
+# Images whose scores with unrelated questions are in memory at once: a megabyte for each thousand.
+_BLOCK = 8192
+
 # Cosines over this are of an image with itself, or with its copy.
 _SAME = 0.99
 
@@ -68,12 +72,13 @@ class Background:
     _facts: tuple[float, float, float, float] = field(init=False, default=(0.0, 1.0, math.inf, math.inf))
 
     def __post_init__(self) -> None:
-        scores = (self.images @ self.questions.T).astype(np.float64)
-        means, spreads = _moments(scores)
+        scores = self.images @ self.questions.T
+        means, spreads = _moments(scores.T)
         kept = scores[scores <= _SAME]
         if len(kept):
             ceilings = np.quantile(means, _CEILING), np.quantile(spreads, _CEILING)
-            object.__setattr__(self, "_facts", (kept.mean(), kept.std(), *ceilings))
+            average = kept.mean(dtype=np.float64), kept.std(dtype=np.float64)
+            object.__setattr__(self, "_facts", (*average, *ceilings))
 
     @property
     def suffices(self) -> bool:
@@ -82,18 +87,25 @@ class Background:
 
     def standing(self, vectors: Matrix, question: Matrix) -> Floats:
         """z of the images `vectors` (k, dim), for the unit vector `question` (dim,); float64 (k,)."""
-        images = units(vectors)
-        scores = (images @ question).astype(np.float64)
-        mean, spread = _moments(self.questions @ images.T)
-        by_image = (scores - mean) / np.maximum(spread, 1e-6)
-        standing: Floats = 0.5 * (by_image + self._by_question(scores, question))
-        return standing
+        return self.standings(vectors, [np.arange(len(vectors))], question[np.newaxis])[0]
 
-    def _by_question(self, scores: Floats, question: Matrix) -> Floats:
+    def standings(self, vectors: Matrix, rows: Sequence[NDArray[np.intp]], questions: Matrix) -> list[Floats]:
+        """For each of the unit vectors `questions` (q, dim), z of the images `vectors[rows[i]]`; float64 (k_i,)."""
+        images = units(vectors)
+        blocks = [images[start : start + _BLOCK] @ self.questions.T for start in range(0, len(images), _BLOCK)]
+        mean, spread = (np.concatenate(part) for part in zip(*map(_moments, blocks), strict=True))
+        found = []
+        for part, question, others in zip(rows, questions, (self.images @ questions.T).T, strict=True):
+            scores = (images[part] @ question).astype(np.float64)
+            by_image = (scores - mean[part]) / np.maximum(spread[part], 1e-6)
+            found.append(0.5 * (by_image + self._by_question(scores, others)))
+        return found
+
+    def _by_question(self, scores: Floats, others: Matrix) -> Floats:
+        """z2 of results with these `scores` (k,), where the images of the collection have the scores `others` (n,)."""
         prior_mean, prior_spread, highest_mean, highest_spread = self._facts
-        others = (self.images @ question).astype(np.float64)
         others = others[others < _SAME]
-        count, total, squares = len(others), others.sum(), (others**2).sum()
+        count, total, squares = len(others), float(others.sum(dtype=np.float64)), float(others @ others)
         # Where a result is among the images, it is compared with the others.
         left_out = np.where((scores < _SAME) & self.whole & (count > 0), 1.0, 0.0)
         counts = count - left_out
@@ -112,7 +124,7 @@ def confidences(standing: Floats, among: int) -> Floats:
 
     The best `BEST` count as company for each other; which of the results are wanted makes no difference.
     """
-    chances = np.array([0.5 * math.erfc(z / TAIL / math.sqrt(2)) for z in standing]) * max(1, among)
+    chances = np.array([0.5 * math.erfc(z / TAIL / math.sqrt(2)) for z in standing.tolist()]) * max(1, among)
     best = np.sort(chances[:BEST])
     shares = best / np.arange(1, len(best) + 1)
     shares = np.minimum.accumulate(shares[::-1])[::-1]  # step-up: what holds for a farther one holds for a nearer one
@@ -123,12 +135,12 @@ def confidences(standing: Floats, among: int) -> Floats:
     return found
 
 
-def _moments(scores: Floats | Matrix) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of each column, without those of an image with itself."""
-    if scores.max(initial=-1.0) <= _SAME and len(scores):
-        return scores.mean(axis=0, dtype=np.float64), scores.std(axis=0, dtype=np.float64)
+def _moments(scores: Matrix) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each row, without scores of an image with itself."""
     kept = scores <= _SAME
-    counts = np.maximum(1, kept.sum(axis=0))
-    means: Floats = np.where(kept, scores, 0.0).sum(axis=0) / counts
-    squares: Floats = np.where(kept, (scores - means) ** 2, 0.0).sum(axis=0) / counts
-    return means, np.sqrt(squares)
+    if not kept.all():
+        scores = np.where(kept, scores, np.float32(0))
+    counts = np.maximum(1, kept.sum(axis=1))
+    means: Floats = scores.sum(axis=1, dtype=np.float64) / counts
+    squares: Floats = np.einsum("ij,ij->i", scores, scores).astype(np.float64) / counts
+    return means, np.sqrt(np.maximum(0.0, squares - means**2))

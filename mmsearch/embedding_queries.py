@@ -27,7 +27,7 @@ from mmsearch.terms import Term
 from mmsearch.types import Encoder, EncoderInfo
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from concurrent.futures import Executor, Future
 
     from numpy.typing import NDArray
 
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from mmsearch.query_images import QueryImages
 
     Vector = NDArray[np.float32]
-    # The vectors of texts, with or without templates; images that are being decoded.
+    # Texts, with or without templates, and their vectors; images that are being decoded.
+    Texts = list[tuple[str, bool | None]]
     Words = dict[tuple[str, bool | None], Vector]
     Pictures = dict[tuple[Query, Term], Future[Decoded]]
 
@@ -69,6 +70,9 @@ class QueryEmbedder:
         self._max_pixels = max_pixels
         self._encoder: Encoder | None = None
         self._images: QueryImages | None = None
+        self._thread: Executor | None = None
+        # What a thread embeds before it is asked for, the latest last, with its texts and the model.
+        self._ahead: list[tuple[Texts, Encoder, Future[Words]]] = []
 
     @property
     def encoder(self) -> Encoder | None:
@@ -83,7 +87,24 @@ class QueryEmbedder:
         """End the decoder's process, and let go of the model."""
         if self._images is not None:
             self._images.close()
-        self._images = self._encoder = None
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+        self._images = self._encoder = self._thread = None
+        self._ahead = []
+
+    def expect(self, queries: Sequence[Query]) -> None:
+        """Begin to embed, in a thread, the texts of queries that `embed` will be given next. It does nothing before the
+        model has been loaded.
+        """
+        asked = _texts(queries)
+        if self._encoder is None or not asked:
+            return
+        if self._thread is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="query-texts")
+        ahead = self._thread.submit(_embedded, asked, self._encoder)
+        self._ahead = [*self._ahead[-1:], (asked, self._encoder, ahead)]
 
     def embed(self, queries: Sequence[Query], stored: StoredEncoder) -> list[Embedded | None]:
         """The vector of each query, None for one without a subject. All texts are encoded together.
@@ -138,15 +159,14 @@ class QueryEmbedder:
 
     def _embed_texts(self, queries: Sequence[Query], stored: StoredEncoder) -> Words:
         """The vector of each text, once with and once without templates where both are asked for."""
-        asked = dict.fromkeys(
-            (str(term.value), query.templates) for query in queries for term in query.terms if term.kind == "text"
-        )
-        texts = {key: ensemble(key[0], stored.info.spec, key[1]) for key in asked}
-        if not texts:
+        asked = _texts(queries)
+        if not asked:
             return {}
-        rows = iter(self._encoder_for(stored).encode_texts([text for group in texts.values() for text in group]))
-        groups = {key: [next(rows) for _ in group] for key, group in texts.items()}
-        return {key: fuse([1.0] * len(group), group) for key, group in groups.items()}
+        encoder = self._encoder_for(stored)
+        for texts, by, words in self._ahead:
+            if texts == asked and by is encoder:
+                return words.result()
+        return _embedded(asked, encoder)
 
     def _embed_stored(self, like: str | bytes | int, stored: StoredEncoder) -> tuple[Vector, str]:
         assert not isinstance(like, bytes)
@@ -185,6 +205,19 @@ class QueryEmbedder:
                 )
             self._encoder = encoder
         return self._encoder
+
+
+def _texts(queries: Sequence[Query]) -> Texts:
+    """The different texts, and whether they are put in templates."""
+    terms = ((term, query.templates) for query in queries for term in query.terms)
+    return list(dict.fromkeys((str(term.value), templates) for term, templates in terms if term.kind == "text"))
+
+
+def _embedded(asked: Texts, encoder: Encoder) -> Words:
+    texts = {key: ensemble(key[0], encoder.info.spec, key[1]) for key in asked}
+    rows = iter(encoder.encode_texts([text for group in texts.values() for text in group]))
+    groups = {key: [next(rows) for _ in group] for key, group in texts.items()}
+    return {key: fuse([1.0] * len(group), group) for key, group in groups.items()}
 
 
 def _source(term: Term) -> str | bytes:

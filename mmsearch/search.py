@@ -7,25 +7,29 @@ candidate's score is computed again from the catalog's embedding. So a query is 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch import confidence, config, diverse, languages
+from mmsearch import config, diverse, languages, scoring
 from mmsearch.candidates import EXACT_SUBSET, CandidateSource, FilesMoved, covered
+from mmsearch.confidence import BEST
 from mmsearch.embedding_queries import Embedded, ModelChanged, QueryEmbedder
 from mmsearch.errors import CollectionEmptyError
+from mmsearch.judging import Answer, Judge
 from mmsearch.query import Query
+from mmsearch.scoring import Scored
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.selection import Selection
 from mmsearch.types import Encoder, EncoderInfo, Hit, ImageRecord
-from mmsearch.unrelated import Unrelated
 from mmsearch.vectors import exact
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mmsearch.store.embeddings import Embeddings
 
     # Files with their scores, None in a list by date.
     Found = list[tuple[float | None, ImageRecord]]
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 # excluded drop out afterwards.
 _CANDIDATES_A_RESULT = 4
 _LEAST_CANDIDATES = 100
+
+# Candidates of queries that are answered together: 100 MB of embeddings of 768 dimensions.
+_MOST_CANDIDATES = 32_768
 
 # How often to look again where vector files are replaced under a query's eyes.
 _TRIES = 4
@@ -47,17 +54,6 @@ class _Asked:
     vector: NDArray[np.float32]
     selection: Selection
     excluded: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """Content ids (n,) and their exact cosines (n,)."""
-
-    ids: NDArray[np.int64]
-    scores: NDArray[np.float32]
-
-    def __add__(self, other: _Scored) -> _Scored:
-        return _Scored(np.concatenate([self.ids, other.ids]), np.concatenate([self.scores, other.scores]))
 
 
 class Searcher:
@@ -76,7 +72,7 @@ class Searcher:
         self._catalog = catalog
         self._embedder = QueryEmbedder(catalog, load_encoder, max_pixels=max_pixels)
         self._candidates = CandidateSource(catalog, notice)
-        self._unrelated = Unrelated(catalog)
+        self._judge = Judge(catalog, self._embedder.loaded)
         self._notice = notice
         self._advised = False
         self._offline: tuple[str, ...] = ()
@@ -104,6 +100,7 @@ class Searcher:
                     asked = self._embed(queries, stored)
                 with self._catalog.snapshot():
                     self._check_still(stored)
+                    self._judge.look_again()
                     ranked = iter(self._answer([one for one in asked if one], stored, attempt == _TRIES - 1))
                     return [
                         next(ranked) if one else self._latest(query, stored)
@@ -114,6 +111,10 @@ class Searcher:
             except ModelChanged:
                 stored, asked = self._current_encoder(), None
         raise AssertionError("the last try does not give up")
+
+    def expect(self, queries: Sequence[Query]) -> None:
+        """Begin to embed the texts of queries that come next, while others are answered."""
+        self._embedder.expect(queries)
 
     def _current_encoder(self) -> StoredEncoder:
         with self._catalog.snapshot():
@@ -187,96 +188,63 @@ class Searcher:
         """Which rows stand for themselves, in order, and for how many others each."""
         contents = [record.content_id for _, record in found]
         ids, vectors = self._catalog.embeddings(stored, sorted(set(contents)))
-        places = np.searchsorted(ids, contents)
-        known = [row for row, place in enumerate(places) if place < len(ids) and ids[place] == contents[row]]
+        places, known = scoring.places(ids, np.array(contents, np.int64))
         stands = np.arange(len(found))
-        stands[known] = np.asarray(known, np.intp)[diverse.fold(vectors[places[known]], query.diverse_at)]
+        stands[known] = np.flatnonzero(known)[diverse.fold(vectors[places], query.diverse_at)]
         rows, sizes = np.unique(stands, return_counts=True)
         return dict(zip(rows.tolist(), (sizes - 1).tolist(), strict=True))
 
     def _answer(self, asked: Sequence[_Asked], stored: StoredEncoder, last_try: bool) -> list[list[Hit]]:
-        answers: list[list[Hit] | None] = [
-            self._compare_all(entry, stored) if entry.query.exact and not entry.selection else None for entry in asked
-        ]
-        open_ends = [number for number, answer in enumerate(answers) if answer is None]
-        for selection in dict.fromkeys(asked[number].selection for number in open_ends):
-            group = [number for number in open_ends if asked[number].selection == selection]
-            hits = self._answer_group([asked[number] for number in group], selection, stored, last_try=last_try)
-            for number, answer in zip(group, hits, strict=True):
-                answers[number] = answer
-        return [_likely(entry.query, answer or []) for entry, answer in zip(asked, answers, strict=True)]
+        hits: dict[int, list[Hit]] = {}
+        for numbers in _groups(asked):
+            group = [asked[number] for number in numbers]
+            if group[0].query.exact and not group[0].selection:
+                answers = [self._compare_all(entry, stored) for entry in group]
+            else:
+                answers = self._answer_group(group, group[0].selection, stored, last_try=last_try)
+            hits.update(zip(numbers, self._judge.judged(answers, stored), strict=True))
+        return [hits[number] for number in range(len(asked))]
 
     def _answer_group(
         self, asked: Sequence[_Asked], selection: Selection, stored: StoredEncoder, *, last_try: bool
-    ) -> list[list[Hit]]:
+    ) -> list[Answer]:
         """Answer queries that share a selection; one that finds too few looks at more candidates."""
         allowed = self._catalog.content_ids(selection) if selection else None
-        if allowed is not None and (len(allowed) <= EXACT_SUBSET or any(entry.query.exact for entry in asked)):
-            subset = self._scored(asked, [allowed], stored)
+        vectors = [entry.vector for entry in asked]
+        if allowed is not None and (len(allowed) <= EXACT_SUBSET or asked[0].query.exact):
+            subset, read = scoring.of_candidates(self._catalog, stored, vectors, [allowed])
             return [
-                self._ranked(entry, scored, stored, len(allowed)) for entry, scored in zip(asked, subset, strict=True)
+                self._ranked(entry, scored, stored, len(allowed), read)
+                for entry, scored in zip(asked, subset, strict=True)
             ]
         usable = self._candidates.refresh(stored, last_try=last_try)
         watermark, total = covered(usable)
-        delta = self._scored_after(asked, watermark, stored, allowed)
-        answers: list[list[Hit]] = [[] for _ in asked]
+        delta = scoring.after(self._catalog, stored, vectors, watermark, allowed)
+        among = len(allowed) if allowed is not None else total + len(delta[0].ids)
+        answers: dict[int, Answer] = {}
         left = list(range(len(asked)))
-        wanted = max(_LEAST_CANDIDATES, *(_CANDIDATES_A_RESULT * entry.query.top for entry in asked))
+        wanted = _wanted(asked)
         while left:
-            group = [asked[number] for number in left]
-            vectors = np.stack([entry.vector for entry in group])
-            ids = self._candidates.search(usable, vectors, wanted, allowed)
-            scored = [
-                found + delta[number] for found, number in zip(self._scored(group, ids, stored), left, strict=True)
-            ]
-            for number, found in zip(left, scored, strict=True):
-                among = len(allowed) if allowed is not None else total + len(delta[number].ids)
-                answers[number] = self._ranked(asked[number], found, stored, among)
+            queries = [vectors[number] for number in left]
+            ids = self._candidates.search(usable, np.stack(queries), wanted, allowed)
+            best, read = scoring.of_candidates(self._catalog, stored, queries, ids)
+            scored = {number: found + delta[number] for number, found in zip(left, best, strict=True)}
+            for number, found in scored.items():
+                answers[number] = self._ranked(asked[number], found, stored, among, read)
             if wanted >= total:
                 break
-            left = [n for n, found in zip(left, scored, strict=True) if _needs_more(asked[n].query, answers[n], found)]
+            left = [number for number in left if _needs_more(answers[number], scored[number])]
             wanted *= _CANDIDATES_A_RESULT
-        return answers
+        return [answers[number] for number in range(len(asked))]
 
-    def _compare_all(self, entry: _Asked, stored: StoredEncoder) -> list[Hit]:
-        scored = self._scored_after([entry], 0, stored, None)[0]
-        return self._ranked(entry, scored, stored, len(scored.ids))
+    def _compare_all(self, entry: _Asked, stored: StoredEncoder) -> Answer:
+        (scored,) = scoring.after(self._catalog, stored, [entry.vector], 0, None)
+        return self._ranked(entry, scored, stored, len(scored.ids), self._catalog.embeddings(stored, []))
 
-    def _scored(
-        self, asked: Sequence[_Asked], ids: Sequence[NDArray[np.int64]], stored: StoredEncoder
-    ) -> list[_Scored]:
-        """Exact scores of each query's candidates (one list for all, or one each) that are still in the catalog."""
-        union = np.unique(np.concatenate(ids)) if ids else np.empty(0, np.int64)
-        found, vectors = self._catalog.embeddings(stored, union.tolist())
-        if len(ids) == 1:
-            return [_Scored(found, exact.scores(vectors, entry.vector)) for entry in asked]
-        rows = [np.flatnonzero(np.isin(found, part)) for part in ids]
-        return [
-            _Scored(found[part], exact.scores(vectors[part], entry.vector))
-            for part, entry in zip(rows, asked, strict=True)
-        ]
-
-    def _scored_after(
-        self, asked: Sequence[_Asked], watermark: int, stored: StoredEncoder, allowed: NDArray[np.int64] | None
-    ) -> list[_Scored]:
-        """Exact scores, for each query, of all allowed contents with ids over `watermark`."""
-        scored = [_Scored(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in asked]
-        for ids, vectors in self._catalog.embeddings_after(stored, watermark):
-            if allowed is not None:
-                kept = np.isin(ids, allowed)
-                ids, vectors = ids[kept], vectors[kept]
-            scored = [
-                before + _Scored(ids, exact.scores(vectors, entry.vector))
-                for before, entry in zip(scored, asked, strict=True)
-            ]
-        return scored
-
-    def _ranked(self, entry: _Asked, scored: _Scored, stored: StoredEncoder, among: int) -> list[Hit]:
-        """Turn scored contents into hits: a content with several files gives several, one without files none.
-
-        They are the best `among` so many images.
-        """
+    def _ranked(self, entry: _Asked, scored: Scored, stored: StoredEncoder, among: int, read: Embeddings) -> Answer:
+        """Turn scored contents into hits: a content with several files gives several, one without files none."""
         query, ids, scores = entry.query, scored.ids, scored.scores
+        first = exact.top(ids, scores, BEST)[0][:BEST]
         if query.min_score is not None:
             kept = scores >= query.min_score
             ids, scores = ids[kept], scores[kept]
@@ -293,38 +261,30 @@ class Searcher:
             found.sort(key=lambda pair: (-(pair[0] or 0.0), os.fsencode(pair[1].path)))
             hits = self._hits(query, found, stored)
             if len(hits) >= query.top or len(best) == len(ids):
-                return self._judged(entry, hits, scored, stored, among)
+                return Answer(query, entry.vector, hits, first, among, read)
             wanted *= _CANDIDATES_A_RESULT
 
-    def _judged(self, entry: _Asked, hits: list[Hit], scored: _Scored, stored: StoredEncoder, among: int) -> list[Hit]:
-        """The hits with their confidences, which the best contents tell together, whatever was asked to be shown."""
-        background = self._unrelated.background(entry.query, stored, lambda: self._embedder.loaded(stored))
-        if not hits or not background.suffices:
-            return hits
-        best = exact.top(scored.ids, scored.scores, confidence.BEST)[0][: confidence.BEST].tolist()
-        wanted = dict.fromkeys([*best, *(hit.image.content_id for hit in hits)])
-        ids, vectors = self._catalog.embeddings(stored, list(wanted))
-        rows = {content: row for row, content in enumerate(ids.tolist())}
-        known = [content for content in wanted if content in rows]
-        standing = background.standing(vectors[[rows[content] for content in known]], entry.vector)
-        sure = dict(zip(known, confidence.confidences(standing, among).tolist(), strict=True))
-        return [replace(hit, confidence=sure.get(hit.image.content_id)) for hit in hits]
+
+def _wanted(asked: Sequence[_Asked]) -> int:
+    """How many candidates each of these queries needs."""
+    return max(_LEAST_CANDIDATES, *(_CANDIDATES_A_RESULT * entry.query.top for entry in asked))
 
 
-def _likely(query: Query, hits: list[Hit]) -> list[Hit]:
-    """Those that are as sure as was asked for, or of which that cannot be told."""
-    if query.min_confidence is None:
-        return hits
-    least = query.min_confidence
-    kept = [hit for hit in hits if hit.confidence is None or hit.confidence >= least]
-    return [replace(hit, rank=rank) for rank, hit in enumerate(kept, 1)]
+def _groups(asked: Sequence[_Asked]) -> Iterator[list[int]]:
+    """The places of queries that are answered together: of one selection, and exact or not, but not too many."""
+    alike: dict[tuple[Selection, bool], list[int]] = {}
+    for number, entry in enumerate(asked):
+        alike.setdefault((entry.selection, entry.query.exact), []).append(number)
+    for numbers in alike.values():
+        size = max(1, _MOST_CANDIDATES // _wanted([asked[number] for number in numbers]))
+        yield from (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
-def _needs_more(query: Query, hits: list[Hit], scored: _Scored) -> bool:
+def _needs_more(answer: Answer, scored: Scored) -> bool:
     """Whether a query found too few, and not because its least score has been passed."""
-    if len(hits) >= query.top:
+    if len(answer.hits) >= answer.query.top:
         return False
-    return query.min_score is None or not (scored.scores < query.min_score).any()
+    return answer.query.min_score is None or not (scored.scores < answer.query.min_score).any()
 
 
 def _excluded(query: Query, embedded: Embedded) -> frozenset[str]:

@@ -86,6 +86,11 @@ class Unrelated:
     _captions: tuple[str, Matrix] | None = None
     _images: tuple[tuple[int, int, int], Matrix, bool] | None = None
     _backgrounds: dict[Form, Background] = field(default_factory=dict)
+    _looked: bool = False
+
+    def look_again(self) -> None:
+        """Notice at the next question whether the collection has changed."""
+        self._looked = False
 
     def background(self, query: Query, stored: StoredEncoder, encoder: Callable[[], Encoder]) -> Background:
         """What the scores of a question are compared with. `encoder` loads the model, where texts need it."""
@@ -98,6 +103,9 @@ class Unrelated:
 
     def _sample(self, stored: StoredEncoder) -> tuple[Matrix, bool]:
         """Images of the collection, unit vectors (n, dim), and whether they are all."""
+        if self._images is not None and self._looked and self._images[0][0] == stored.id:
+            return self._images[1], self._images[2]
+        self._looked = True
         last, count = self.catalog.last_embedded(stored.id), self.catalog.count_covered(stored.id)
         state = (stored.id, last, count)
         if self._images is None or self._images[0] != state:

@@ -65,7 +65,7 @@ def test_an_image_and_its_copies_are_no_unrelated_questions() -> None:
     assert np.isfinite(one).all()
     scores = without.questions @ images[0]
     by_image = (float(images[0] @ question) - scores.mean()) / scores.std()
-    by_question = with_copies._by_question((images[:1] @ question).astype(float), question)
+    by_question = with_copies._by_question((images[:1] @ question).astype(float), images @ question)
     assert one[0] == pytest.approx((by_image + by_question[0]) / 2, abs=1e-4)
 
 

@@ -142,16 +142,19 @@ class TestFaithful:
         theirs = either.encoder.tokenize if either.model.name == "tiny-siglip" else _clip_tokens
         for texts in (TEXTS, *([text] for text in TEXTS)):
             expected = theirs(texts)
-            ours = exported.ExportTokenizer(either.folder, manifest(either))(texts)["input_ids"]
-            np.testing.assert_array_equal(ours, expected[:, : ours.shape[1]])
-            assert not expected[:, ours.shape[1] :].any()
+            ours = exported.ExportTokenizer(either.folder, manifest(either))(texts)
+            np.testing.assert_array_equal(ours.inputs["input_ids"], expected)
 
     def test_a_short_text_is_not_padded_where_padding_is_not_seen(self, clip: Exported, siglip: Exported) -> None:
-        lengths = [
-            exported.ExportTokenizer(source.folder, manifest(source))(["a cat"])["input_ids"].shape[1]
-            for source in (clip, siglip)
-        ]
-        assert lengths == [4, tiny_models.CONTEXT_LENGTH]
+        texts = ["a cat", "", "a cat on a chair"] * 20
+        widths = []
+        for source in (clip, siglip):
+            tokens = exported.ExportTokenizer(source.folder, manifest(source))(texts)
+            passes = list(tokens.passes())
+            assert sorted(np.concatenate([rows for rows, _ in passes]).tolist()) == list(range(60))
+            widths.append([inputs["input_ids"].shape[1] for _, inputs in passes])
+        # With start and end tokens: 20 of two tokens and 12 of four; 8 of four and 20 of seven. SigLIP sees padding.
+        assert widths == [[4, 7], [tiny_models.CONTEXT_LENGTH] * 2]
 
     def test_an_unfaithful_export_is_discarded(
         self, clip: Exported, graphs_at_hand: None, monkeypatch: pytest.MonkeyPatch

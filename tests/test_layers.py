@@ -68,6 +68,8 @@ LEVELS: dict[str, int] = {
     "embedding_queries": 3,
     "unrelated": 3,
     "search": 3,
+    "scoring": 3,
+    "judging": 3,
     "evaluation": 3,
     "labels": 3,
     "terminal_pictures": 1,
@@ -101,7 +103,8 @@ NEIGHBOURS: dict[str, set[str]] = {
     "overview": {"model_change"},
     "reindex": {"encoding", "ingest", "refresh"},
     "roots": {"scanner"},
-    "search": {"candidates", "embedding_queries", "languages", "unrelated"},
+    "judging": {"scoring", "unrelated"},
+    "search": {"candidates", "embedding_queries", "judging", "languages", "scoring"},
     "unrelated": {"embedding_queries"},
 }
 

@@ -13,21 +13,24 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mmsearch.errors import DecodeError, MMSearchError, SourceError, UsageError
+from mmsearch.query import Query, from_words
 
 if TYPE_CHECKING:
     from mmsearch.collection import Collection
     from mmsearch.types import Hit
 
-# Queries that are encoded and searched together at the most: past 64, texts take no less time each.
-_MOST_AT_ONCE = 64
+# Queries that are encoded and searched together: few at first, so that there soon is an answer; past 256, each takes no
+# less time.
+_FIRST_AT_ONCE = 32
+_MOST_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line: what was asked, as it is echoed, and the options as `Collection.query` takes them, or an error."""
+    """One line: what was asked, as it is echoed, and the query, or an error."""
 
     asked: dict[str, Any]
-    options: dict[str, Any]
+    query: Query | None
     error: str = ""
 
 
@@ -37,9 +40,10 @@ def run(photos: Collection, source: str, defaults: dict[str, Any]) -> int:
     `defaults` are the command line's options, which a line's own override.
     """
     failed = False
-    for lines in _groups(_lines(source)):
-        parsed = [_parse(line, defaults) for line in lines]
-        for line, answer in zip(parsed, _answers(photos, parsed), strict=True):
+    arrived = _Arrived(_parse(line.strip(), defaults) for line in _lines(source) if line.strip())
+    for lines, following in arrived.groups():
+        photos.expect([line.query for line in following if line.query])
+        for line, answer in zip(lines, _answers(photos, lines), strict=True):
             failed |= isinstance(answer, str)
             _write(line, answer)
         sys.stdout.flush()
@@ -57,61 +61,77 @@ def _lines(source: str) -> Iterator[str]:
         raise SourceError(f"cannot read {source}: {error.strerror or error}", "check the path after --batch") from error
 
 
-def _groups(lines: Iterable[str]) -> Iterator[list[str]]:
-    """What has arrived, up to `_MOST_AT_ONCE` lines at a time: a program that waits for each answer gets it."""
-    arrived: queue.Queue[str | BaseException | None] = queue.Queue(maxsize=4 * _MOST_AT_ONCE)
+class _Arrived:
+    """Lines that a thread reads, while others are answered."""
 
-    def read() -> None:
+    def __init__(self, lines: Iterable[_Line]) -> None:
+        self._queue: queue.Queue[_Line | None] = queue.Queue(maxsize=4 * _MOST_AT_ONCE)
+        self._error: BaseException | None = None
+        self._ended = False
+        threading.Thread(target=self._read, args=(lines,), name="lines", daemon=True).start()
+
+    def _read(self, lines: Iterable[_Line]) -> None:
         try:
             for line in lines:
-                if line.strip():
-                    arrived.put(line.strip())
-            arrived.put(None)
-        except BaseException as error:  # raised again where it is seen
-            arrived.put(error)
+                self._queue.put(line)
+        except BaseException as error:  # raised again where the lines are used
+            self._error = error
+        self._queue.put(None)
 
-    threading.Thread(target=read, name="lines", daemon=True).start()
-    item = arrived.get()
-    while item is not None:
-        group: list[str] = []
-        while item is not None and len(group) < _MOST_AT_ONCE:
-            if isinstance(item, BaseException):
-                raise item
-            group.append(item)
+    def groups(self) -> Iterator[tuple[list[_Line], list[_Line]]]:
+        """What has arrived, up to `_MOST_AT_ONCE` lines at a time, so that a program that waits for each answer gets
+        it; and the lines after them that have arrived too. Raises what reading raised, after the lines before.
+        """
+        most = _FIRST_AT_ONCE
+        group = self._take(most, wait=True)
+        while group:
+            most = min(2 * most, _MOST_AT_ONCE)
+            following = self._take(most, wait=False)
+            yield group, following
+            group = following or self._take(most, wait=True)
+        if self._error:
+            raise self._error
+
+    def _take(self, most: int, *, wait: bool) -> list[_Line]:
+        """Up to `most` lines that are there; with `wait`, one at least, unless there are no more."""
+        taken: list[_Line] = []
+        while len(taken) < most and not self._ended:
             try:
-                item = arrived.get_nowait()
+                line = self._queue.get(block=wait and not taken)
             except queue.Empty:
                 break
-        else:
-            yield group
-            continue
-        yield group
-        item = arrived.get()
+            if line is None:
+                self._ended = True
+            else:
+                taken.append(line)
+        return taken
 
 
 def _parse(line: str, defaults: dict[str, Any]) -> _Line:
-    if not line.startswith("{"):
-        return _Line({"text": line}, {**defaults, "text": line})
+    asked: dict[str, Any] = {"text": line}
+    if line.startswith("{"):
+        try:
+            asked = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            return _Line({"line": line}, None, f"not a JSON object: {error}")
     try:
-        asked = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return _Line({"line": line}, {}, f"not a JSON object: {error}")
-    return _Line(asked, {**defaults, **asked})
+        return _Line(asked, from_words({**defaults, **asked}))
+    except UsageError as error:
+        return _Line(asked, None, str(error))
 
 
 def _answers(photos: Collection, lines: list[_Line]) -> list[list[Hit] | str]:
     """Hits, or the message of what went wrong, for each line. One bad query does not spoil the others."""
-    good = [line for line in lines if not line.error]
     try:
-        found = iter(photos.search_many([photos.query(**line.options) for line in good]))
+        found = iter(photos.search_many([line.query for line in lines if line.query]))
         return [line.error or next(found) for line in lines]
     except MMSearchError:
-        return [line.error or _answer(photos, line) for line in lines]
+        return [_answer(photos, line.query) if line.query else line.error for line in lines]
 
 
-def _answer(photos: Collection, line: _Line) -> list[Hit] | str:
+def _answer(photos: Collection, query: Query) -> list[Hit] | str:
     try:
-        return photos.search_many([photos.query(**line.options)])[0]
+        return photos.search_many([query])[0]
     except (UsageError, SourceError, DecodeError) as error:
         return str(error)  # in any other case the collection or the model is at fault: no other line will do better
 

@@ -24,12 +24,11 @@ import numpy as np
 
 import mmsearch
 from mmsearch import config
-from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.onnx import OnnxEncoder, Tokens
 from mmsearch.errors import ModelError, StorageError
 from mmsearch.types import EncoderInfo, Preprocess
 
 if TYPE_CHECKING:
-    from mmsearch.encoders.onnx import TextInputs
     from mmsearch.encoders.tokens import TextTokenizer
 
 # Raised whenever an older export could not be used, or would give other embeddings.
@@ -87,16 +86,15 @@ class ExportTokenizer:
         self._manifest = manifest
         self._opened: TextTokenizer | None = None
 
-    def __call__(self, texts: Sequence[str]) -> TextInputs:
-        """Token ids, int64 (n, tokens): the context length, or with `short_texts` as many as the longest text has.
+    def __call__(self, texts: Sequence[str]) -> Tokens:
+        """Token ids, int64 (n, context length), and with `short_texts` their lengths.
 
         Such a model reads a text's embedding off its end token, and no token sees those behind it.
         """
         ids = self._tokenizer(texts)
-        if self._manifest.short_texts:
-            # At least two, because graphs are exported for no fewer.
-            ids = np.ascontiguousarray(ids[:, : max(2, int(ids.argmax(axis=1).max()) + 1)])
-        return {"input_ids": ids}
+        # At least two, because graphs are exported for no fewer.
+        lengths = np.maximum(2, ids.argmax(axis=1) + 1) if self._manifest.short_texts else None
+        return Tokens({"input_ids": ids}, lengths)
 
     def unknown_share(self, text: str) -> float:
         """The share of a text's tokens that stand for what the vocabulary does not have; see `TextTokenizer`."""

@@ -13,12 +13,13 @@ sets, with the built-in model:
 - photos: 120 photos and wallpapers with 82 questions, labelled from thumbnails before
   confidences were thought of (`labelled_photos.json`). The Debian packages named there, each unpacked into
   FOLDER/PACKAGE as above, and the wheels of scikit-image 0.26, scikit-learn 1.9 and matplotlib 3.10, all unzipped into
-  FOLDER/whl. Nothing was fitted to this set.
+  FOLDER/whl. Nothing was fitted to this set. "elsewhere" asks the same photos for 102 subjects that none of them shows,
+  named before any was asked.
 
-Absent subjects are hard ones: without the rose, the sunflower stays. Rates come with 95 % intervals (Wilson). `first`
-counts only questions whose first result, without any cut, is right, `ten` those with a right one among the first ten:
-the model cannot be surer of what it does not find. `roc` has, for each cut, the rates of absent and of present ones
-that show.
+Absent subjects are hard ones: without the rose, the sunflower stays. Those from elsewhere are such as come to mind.
+Rates come with 95 % intervals (Wilson). `first` counts only questions whose first result, without any cut, is right,
+`ten` those with a right one among the first ten: the model cannot be surer of what it does not find, and what is not
+among the ten, no cut brings back. `roc` has, for each cut, the rates of absent and of present ones that show.
 """
 
 from __future__ import annotations
@@ -86,6 +87,10 @@ def main() -> None:
         texts = encoder.encode_texts([question.text for question in questions])
         outcomes = [_ask(*pair, vectors, captions) for pair in zip(questions, texts, strict=True)]
         report[name] = {"images": len(paths), "questions": len(questions), **_summary(outcomes)}
+        if name == "photos":
+            subjects = encoder.encode_texts(_labels()["absent"])
+            surest = [_answer(subject, vectors, captions)[1].max() for subject in subjects]
+            report[name]["elsewhere"] = _rate([value >= config.LIKELY for value in surest])
     print(json.dumps(report))
 
 
@@ -125,8 +130,13 @@ def _words(caption: str) -> set[str]:
     return found | {word[:-1] for word in found if word.endswith("s")}
 
 
+def _labels() -> dict[str, Any]:
+    labels: dict[str, Any] = json.loads((HERE / "labelled_photos.json").read_text("utf-8"))
+    return labels
+
+
 def _photos(folder: Path) -> tuple[list[Path], list[Question]]:
-    labels = json.loads((HERE / "labelled_photos.json").read_text("utf-8"))
+    labels = _labels()
     paths = [folder / path for path in labels["photos"]]
     missing = [path for path in paths if not path.exists()]
     if missing:

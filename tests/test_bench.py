@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 BENCH = Path(__file__).parent / "bench"
 
 
@@ -50,6 +52,30 @@ def test_decode_speed() -> None:
         assert figures["pillow_s"] > 0
         assert figures["mmsearch_s"] > 0
         assert figures["embedding_cosine"] > 0.99
+
+
+def test_query_speed(tmp_path: Path) -> None:
+    result = run("query_speed.py", "--rows", 300, "--model", "starter", "--runs", 1, "--lines", 3, "--keep", tmp_path)
+    assert (result["rows"], result["dim"], result["kind"]) == (300, 384, "flat")
+    measured = {"cold_s", "warm_ms", "warm_encode_ms", "batch_queries_per_s", "build_s"}
+    assert all(result[name] > 0 for name in measured)
+    assert result["recall_at_10"] == 1.0 and result["rclip_cold_s"] is None
+
+
+def test_confidence() -> None:
+    """What the cut is for, on the photos that are always there: no more than one absent subject in ten shows."""
+    sample = run("confidence.py")["sample"]
+    assert (sample["images"], sample["questions"]) == (24, 62)
+    assert sample["absent"]["rate"] <= 0.1 < sample["present"]["rate"] < sample["first"]["rate"]
+    shares = np.array([row[1:] for row in sample["roc"]["rows"]])
+    assert (np.diff(shares, axis=0) <= 0).all()  # a higher cut shows no more
+
+
+def test_labelled_photos() -> None:
+    labels = json.loads((BENCH / "labelled_photos.json").read_text("utf-8"))
+    assert len(set(labels["photos"])) == 120 and len(labels["queries"]) == 82
+    assert all(0 <= row < 120 for rows in labels["queries"].values() for row in rows)
+    assert len(set(labels["absent"])) == 102 and not labels["queries"].keys() & set(labels["absent"])
 
 
 def test_stamps(tmp_path: Path) -> None:

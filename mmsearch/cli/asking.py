@@ -32,7 +32,8 @@ def words(params: Mapping[str, Any]) -> dict[str, Any]:
 
     flags = {name for name, kinds in WORDS.items() if kinds == (bool,)} - {"has_gps", "templates"}
     given = {name: value for name, value in params.items() if name in WORDS and value not in (None, [], ())}
-    return {name: value for name, value in given.items() if value or name not in flags}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    return {name: value for name, value in plain.items() if value or name not in flags}
 
 
 def only_options(given: Mapping[str, Any]) -> dict[str, Any]:

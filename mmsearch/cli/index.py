@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 def index(
     dirs: Annotated[
-        list[Path] | None, typer.Argument(metavar="DIR", readable=False, help="Folders to index; none: all known ones.")
+        list[Path] | None,
+        typer.Argument(metavar="DIR...", readable=False, help="Folders to index; none: all known ones."),
     ] = None,
     model: Annotated[
         str,

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import Command
+from PIL import Image
 
 from mmsearch import Collection
 from mmsearch.store.catalog import Catalog
 
 FIELDS = {
-    "rank", "score", "path", "id", "width", "height", "format", "size", "mtime", "taken_at", "camera", "hash",
-    "offline", "confidence", "duplicates",
+    "rank", "score", "path", "id", "width", "height", "format", "size", "mtime", "taken_at", "camera", "latitude",
+    "longitude", "hash", "offline", "confidence", "duplicates",
 }  # fmt: skip
 
 
@@ -170,3 +171,13 @@ def test_python_api(photos: Path, tmp_path: Path) -> None:
         assert collection.add().removed == 1
         assert Path(collection.search(text="a cat", k=1)[0].path).name != "cat.jpg"
         assert collection.forget(photos) == 23
+
+
+def test_results_say_where_a_photo_was_taken(command: Command, sample_data: Path, tmp_path: Path) -> None:
+    block = Image.Exif()
+    block.get_ifd(0x8825).update({1: "S", 2: (33.0, 51.0, 30.0), 3: "E", 4: (151.0, 12.0, 36.0)})
+    with Image.open(sample_data / "cat.jpg") as photo:
+        photo.save(tmp_path / "sydney.jpg", exif=block)
+    command("index", tmp_path, "-C", tmp_path / "c", "--model", "starter", "--exclude", "c/")
+    (place,) = command("query", "a cat", "-C", tmp_path / "c", "--json").json["results"]
+    assert (place["latitude"], place["longitude"]) == (pytest.approx(-33.858333), pytest.approx(151.21))

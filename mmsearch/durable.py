@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def sync(path: Path) -> None:
@@ -19,3 +23,27 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file that only the user can read, by renaming: nobody ever reads half of it. Raises `OSError`."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        temporary = Path(file.name)
+        try:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; an empty one where there is none, or it is anything else."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

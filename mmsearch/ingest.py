@@ -65,6 +65,10 @@ class IndexSettings:
         """How many worker processes are wanted."""
         return self.workers or config.available_cpus()
 
+    def images_in_a_batch(self, encoder: Encoder | None) -> int:
+        """How many images are encoded together, where this encoder is loaded or none is yet."""
+        return self.batch_size or (encoder.batch_size if encoder else config.DEFAULT_BATCH_SIZE)
+
     def open_pool(self, how: Preprocess, known: Callable[[bytes], bool]) -> DecodePool:
         """The workers that decode images and prepare them as `how` says; `known` as `DecodePool` takes it."""
         return DecodePool(
@@ -171,8 +175,7 @@ class Indexer:
 
     @property
     def _batch_size(self) -> int:
-        encoder = self._encoding.loaded
-        return self._settings.batch_size or (encoder.batch_size if encoder else config.DEFAULT_BATCH_SIZE)
+        return self._settings.images_in_a_batch(self._encoding.loaded)
 
     @property
     def _window(self) -> int:

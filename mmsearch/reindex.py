@@ -18,7 +18,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mmsearch import config
 from mmsearch.decode_pool import Decoded, DecodePool
 from mmsearch.encoding import EncodingStage
 from mmsearch.errors import ModelMismatchError
@@ -202,8 +201,7 @@ class Reindexer:
 
     @property
     def _batch_size(self) -> int:
-        encoder = self._encoding.loaded
-        return self._settings.batch_size or (encoder.batch_size if encoder else config.DEFAULT_BATCH_SIZE)
+        return self._settings.images_in_a_batch(self._encoding.loaded)
 
     @property
     def _most_in_flight(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsearch.durable import sync
+from mmsearch.durable import read_json, sync, write_json
 
 
 @pytest.fixture
@@ -62,3 +62,28 @@ def test_a_disk_that_refuses_leaves_nothing_open(tmp_path: Path, monkeypatch: py
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         sync(tmp_path / "none")
+
+
+def test_json_is_whole_private_and_replaced(tmp_path: Path, synced: list[tuple[int, os.stat_result]]) -> None:
+    path = tmp_path / "note.json"
+    for content in ({"a": [1, "é"]}, {}):
+        write_json(path, content)
+        assert read_json(path) == content
+    assert len(synced) == 2 and list(tmp_path.iterdir()) == [path]
+    assert os.name == "nt" or stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_json_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "note.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert read_json(path) == {"a": 1} and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff"])
+def test_what_is_no_object_reads_as_an_empty_one(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "note.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert read_json(path) == {}

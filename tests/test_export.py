@@ -410,7 +410,7 @@ from mmsearch.encoders import exported, exporting
 from mmsearch.types import EncoderInfo
 
 ready = Path(sys.argv[1])
-info = exported.Manifest.from_json(exported._read_json(ready / exported.MANIFEST)).info
+info = exported.read_manifest(ready).info
 
 def slowly(encoder, notice):
     print("made", flush=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.durable import sync
+from mmsearch.durable import sync, write_json
 from mmsearch.encoders import catalogue, exported, hub, models, openclip
 from mmsearch.encoders.exported import Manifest
 from mmsearch.encoders.onnx import runtime_errors
@@ -193,7 +193,7 @@ def _settle(folder: Path, manifest: Manifest) -> None:
         (folder / name).chmod(0o600)
         sync(folder / name)
     found = {name: exported.describe(folder / name) for name in names}
-    exported.write_json(folder / exported.MANIFEST, {**manifest.to_json(), "files": found})
+    write_json(folder / exported.MANIFEST, {**manifest.to_json(), "files": found})
 
 
 @contextmanager

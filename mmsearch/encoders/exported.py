@@ -8,12 +8,9 @@ than whole, and made for this machine and this ONNX Runtime, counts as none, and
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import platform
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ import numpy as np
 
 import mmsearch
 from mmsearch import config
+from mmsearch.durable import read_json, write_json
 from mmsearch.encoders.onnx import OnnxEncoder, Tokens
 from mmsearch.errors import ModelError, StorageError
 from mmsearch.types import EncoderInfo, Preprocess
@@ -175,7 +173,7 @@ def lock_path(info: EncoderInfo) -> Path:
 
 def failure(info: EncoderInfo) -> str | None:
     """Why this model could not be exported when it was last tried with the versions that are installed now."""
-    note = _read_json(_beside(info, ".failed.json"))
+    note = read_json(_beside(info, ".failed.json"))
     return str(note.get("reason")) if note.get("versions") == _versions() else None
 
 
@@ -191,15 +189,6 @@ def describe(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": digest}
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file that only the user can read, by renaming: nobody ever reads half of it."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
 
 
 def machine() -> str:
@@ -226,18 +215,10 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def read_manifest(folder: Path) -> Manifest | None:
     """What the export in a folder says of itself; None for what this version cannot read."""
     try:
-        return Manifest.from_json(_read_json(folder / MANIFEST))
+        return Manifest.from_json(read_json(folder / MANIFEST))
     except (ValueError, KeyError, TypeError):
         return None
 

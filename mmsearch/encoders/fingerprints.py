@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mmsearch import config
+from mmsearch.durable import read_json, write_json
 from mmsearch.types import Preprocess
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -34,29 +35,12 @@ def digest(path: Path) -> str:
     state = real.stat()
     key = {"path": str(real), "size": state.st_size, "mtime_ns": state.st_mtime_ns}
     note = config.cache_dir() / "digests" / hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
-    remembered = _read(note)
-    if {name: remembered.get(name) for name in key} == key:
+    remembered = read_json(note)
+    if {name: remembered.get(name) for name in key} == key and "sha256" in remembered:
         return str(remembered["sha256"])
     with real.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    _write(note, {**key, "sha256": found})
-    return found
-
-
-def _read(note: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(note.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) and "sha256" in content else {}
-
-
-def _write(note: Path, content: Mapping[str, Any]) -> None:
-    """Write by renaming, so that another process never reads half a note. A cache that cannot be written is none."""
-    try:
+    with suppress(OSError):  # a cache that cannot be written remembers nothing
         config.make_private(note.parent)
-        with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False, encoding="utf-8") as file:
-            json.dump(content, file)
-        os.replace(file.name, note)
-    except OSError:
-        return
+        write_json(note, {**key, "sha256": found})
+    return found

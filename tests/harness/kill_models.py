@@ -44,7 +44,7 @@ CONFIG = "open_clip_config.json"
 SIZE, SENDING = 40_000_000, 0.5
 
 # Steps on disk (fsync, rename, removal) that an export takes, about.
-EXPORT_STEPS = 14
+EXPORT_STEPS = 10
 
 FETCH = f"""
 from mmsearch.encoders import hub

@@ -216,7 +216,7 @@ def _take(path: Path, future: Future[Decoded], pool: TimedPool, report: Report, 
 def breach_of(decoded: Decoded, seconds: float) -> str:
     """Which rule an outcome breaks, or nothing."""
     if seconds > 2 * TIME_LIMIT:
-        return f"took {seconds:.0f} s"
+        return f"took {seconds:.0f} s: {decoded.reason or 'decoded'}"
     if (decoded.pixels is None) != bool(decoded.reason):
         return "is neither pixels nor a reason"
     if decoded.ignored:

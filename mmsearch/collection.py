@@ -149,7 +149,7 @@ class Collection:
     # --- searching ---
 
     def search(self, text: str | None = None, *, k: int = config.DEFAULT_TOP, **words: Any) -> list[Hit]:
-        """The `k` best matches, best first; with filters alone the newest images, without scores.
+        """The `k` (or `top`) best matches, best first; with filters alone the newest images, without scores.
 
         Terms, which add up as `mmsearch.embedding_queries` says: `text`; `plus` and `minus`, texts; `image`, an image
         by path, URL or bytes; `like`, an indexed image by path or id; `expr`, all in one (`"2*beach - people"`).
@@ -168,7 +168,7 @@ class Collection:
         Raises `UsageError`, `DecodeError`, `SourceError`, `CollectionNotFoundError`, `CollectionEmptyError`,
         `ModelError`.
         """
-        return self.search_many([self.query(text=text, top=k, **words)])[0]
+        return self.search_many([self.query(**{"text": text, "top": k, **words})])[0]
 
     def query(self, **words: Any) -> Query:
         """A `Query` from words as `search`, the command line and batch lines name them. Raises `UsageError`."""

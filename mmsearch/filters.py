@@ -99,7 +99,7 @@ class Filters:
     def from_words(cls, words: Mapping[str, Any]) -> Filters:
         """Filters from `FILTER_WORDS`, whose types have been checked. Raises `UsageError`."""
         return cls(
-            below=tuple(config.absolute(path) for path in _several(words, "in", "below", kinds=_PATH)),
+            below=tuple(_folder(path) for path in _several(words, "in", "below", kinds=_PATH)),
             glob=tuple(_clean(pattern, "glob") for pattern in _several(words, "glob", kinds=(str,))),
             after=_start(words, "after"),
             before=_start(words, "before"),
@@ -129,6 +129,12 @@ def _several(words: Mapping[str, Any], *names: str, kinds: tuple[type, ...]) -> 
                 raise UsageError(f"{one!r} is no value for {name!r}")
         found += values
     return found
+
+
+def _folder(path: str | os.PathLike[str]) -> str:
+    if not os.fspath(path):
+        raise UsageError("'' is no folder", "--in takes a path; . is the current folder")
+    return config.absolute(path)
 
 
 def _clean(text: str, name: str) -> str:

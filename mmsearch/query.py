@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmsearch import config
-from mmsearch.errors import UsageError
+from mmsearch.errors import UsageError, one_line
 from mmsearch.filters import FILTER_WORDS, NO_FILTERS, Filters
 from mmsearch.terms import Term, checked_id, gather
 
@@ -88,7 +88,7 @@ class Query:
             )
         if not 0 < self.diverse_at <= 1:
             raise UsageError(
-                f"{self.diverse_at} is no limit for near-duplicates", "--diverse-at takes a cosine up to 1"
+                f"{self.diverse_at} is no limit for near-duplicates", "--diverse-at takes a cosine over 0, up to 1"
             )
 
     @property
@@ -110,7 +110,7 @@ def from_words(words: Mapping[str, Any]) -> Query:
         if kinds is None:
             raise UsageError(f"{name!r} is no option of a query; there are {', '.join(WORDS)}")
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds) or not _is_sound(value):
-            raise UsageError(f"{value!r} is no value for {name!r}")
+            raise UsageError(f"{one_line(repr(value))} is no value for {name!r}")
     if "diverse_at" in given:
         given.setdefault("diverse", True)
     return Query(

@@ -25,6 +25,9 @@ _WORDS = re.compile(r"(?:[^+*()\"'-]|(?<=\w)['-](?=\w))+")
 _SIGN = re.compile(r"\s*([+-])")
 _BLANK = re.compile(r"\s*")
 
+# Characters of a longer expression that an error shows, around the place.
+_SHOWN = 160
+
 
 class _MisplacedError(UsageError):
     """An error that names its position already."""
@@ -92,7 +95,10 @@ class _Reader:
     def fail(self, what: str) -> NoReturn:
         position = self.place + len(self.text[self.place :]) - len(self.text[self.place :].lstrip()) + 1
         hint = "an expression reads `2*beach + 0.5*sunset - people`; texts with + * ( ) go in quotes"
-        raise _MisplacedError(f"{what} at position {position} of the expression {self.text!r}", hint)
+        start = max(0, self.place - _SHOWN // 2) if len(self.text) > _SHOWN else 0
+        near = self.text[start : start + _SHOWN]
+        shown = f"{'…' if start else ''}{near}{'…' if start + len(near) < len(self.text) else ''}"
+        raise _MisplacedError(f"{what} at position {position} of the expression {shown!r}", hint)
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         found = pattern.match(self.text, self.place)

@@ -78,6 +78,7 @@ def test_standard_input_may_have_a_weight(sample_data: Path, indexed: Path) -> N
     [
         ["a beach", "--plus", "sea:0"],
         ["--expr", "beach +"],
+        ["--image", "-", "--image", "-:2"],
         ["--minus", "people", "--plus", "people"],
         ["a cat", "--after", "soon"],
         ["a cat", "--where", "widht > 3"],

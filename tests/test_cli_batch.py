@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,54 @@ def test_a_bad_line_costs_only_itself(batch, tmp_path: Path) -> None:  # type: i
     assert ["error" in answer for answer in answers] == [False] + [True] * 7 + [False]
     assert names(answers[0])[0] == "cat.jpg" and names(answers[-1])[0] == "rocket.jpg"
     assert "txet" in answers[2]["error"]
+
+
+def test_lines_of_any_bytes_are_answered_in_valid_json(batch, command: Command, indexed: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    source = tmp_path / "queries.txt"
+    lines = [
+        b'\xef\xbb\xbf{"text": "a cat"}\r',  # a byte order mark, as editors on Windows write it
+        b"\xff",
+        b'{"text": "a cat", "in": "/\xff"}',
+        rb'{"text": "\ud800"}',
+        b'{"text": "a cat", "min_score": NaN}',
+        b'{"text": "a cat", "near": [1e999, 1, 1]}',
+        b"a rocket",  # without a line end
+    ]
+    source.write_bytes(b"\n".join(lines))
+    run = [sys.executable, "-m", "mmsearch", "query", "-C", indexed, "-k", "1", "--batch"]
+    of_file = subprocess.run([*run, source], capture_output=True, check=False)
+    of_pipe = subprocess.run(
+        [*run, "-"],
+        input=source.read_bytes(),
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert of_file.returncode == of_pipe.returncode == 3 and of_file.stderr == of_pipe.stderr == b""
+    assert of_file.stdout == of_pipe.stdout
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    answers = [json.loads(line, parse_constant=refuse) for line in of_file.stdout.decode("utf-8").splitlines()]
+    assert ["error" in answer for answer in answers] == [False, True, False, True, True, True, False]
+    assert names(answers[0]) == ["cat.jpg"] and names(answers[2]) == [] and names(answers[-1]) == ["rocket.jpg"]
+    assert answers[2]["query"]["in"] == "/\ufffd"
+
+
+def test_many_bad_lines_leave_words_together(indexed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from mmsearch.cli.batch import _answers, _Line
+    from mmsearch.query import from_words
+
+    asked = [{"text": "a cat"}, {"image": "gone.jpg"}, {"text": "a rocket"}, {"image": "gone too.jpg"}]
+    lines = [_Line(words, from_words(words)) for words in asked] + [_Line({}, None, "bad")]
+    with Collection.open(indexed) as photos:
+        sizes: list[int] = []
+        real = photos.search_many
+        monkeypatch.setattr(photos, "search_many", lambda queries: sizes.append(len(queries)) or real(queries))
+        cat, gone, rocket, gone_too, bad = _answers(photos, lines)
+    assert sizes == [4, 2, 1, 1]
+    assert bad == "bad" and "gone.jpg" in str(gone) and "gone too.jpg" in str(gone_too)
+    assert [Path(hits[0].path).name for hits in (cat, rocket)] == ["cat.jpg", "rocket.jpg"]  # type: ignore[union-attr]
 
 
 def test_batch_answers_a_program_that_waits_for_each_answer(indexed: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,8 +91,6 @@ def test_cuda_without_cuda(command: Command, photos: Path, tmp_path: Path) -> No
 
 
 def test_no_permission(command: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(photos) and real(path, mode))
     check(command("index", photos, "-C", tmp_path / "c"), 1, "no permission", str(photos))
@@ -106,6 +106,29 @@ def test_read_only_disk(command: Command, photos: Path) -> None:
     check(command("index", photos, "--model", "starter", "-C", "/proc/mmsearch"), 1, "/proc/mmsearch")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_below_the_output(indexed: Path, unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    for arguments in (["help"], ["query", "a cat", "--json", "-C", indexed], ["query", "a cat", "-0", "-C", indexed]):
+        with Path("/dev/full").open("w") as full:
+            run = [sys.executable, "-m", "mmsearch", *arguments]
+            outcome = subprocess.run(run, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+        assert outcome.returncode == 1 and outcome.stderr.count("\n") == 1, outcome.stderr
+        assert "No space left" in outcome.stderr and "unexpected" not in outcome.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+@pytest.mark.parametrize(
+    ("arguments", "code"), [("query 'a cat' >&-", 0), ("query --batch - <&-", 0), ("help 2>&-", 0)]
+)
+def test_closed_streams(indexed: Path, arguments: str, code: int) -> None:
+    line = f"{sys.executable} -m mmsearch {arguments}"
+    environment = {**os.environ, "MMSEARCH_COLLECTION": str(indexed)}
+    outcome = subprocess.run(["sh", "-c", line], capture_output=True, text=True, env=environment)
+    assert outcome.returncode == code and "Error" not in outcome.stderr
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     run = [sys.executable, "-m", "mmsearch", "info", "-C", str(tmp_path / "none")]
     quiet = subprocess.run(run, capture_output=True, text=True)
@@ -117,3 +140,20 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 def test_version_and_help(command: Command) -> None:
     assert command("--version").out == f"mmsearch {mmsearch.__version__}\n"
     assert "query" in command("--help").out
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_any_name_can_be_printed_in_any_locale(sample_data: Path, tmp_path: Path, encoding: str) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "犬🐶.jpg").write_bytes((sample_data / "dog.jpg").read_bytes())
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+
+    def run(*arguments: object) -> bytes:
+        command = [sys.executable, "-m", "mmsearch", *map(str, arguments), "-C", str(tmp_path / "c")]
+        return subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+
+    run("index", folder, "--model", "starter")
+    assert json.loads(run("query", "a dog", "--json"))["results"][0]["path"].endswith("犬🐶.jpg")
+    table = run("query", "a dog", "--all").decode(encoding)
+    assert ("犬🐶.jpg" if encoding == "utf-8" else r"\u72ac\U0001f436.jpg") in table

@@ -122,6 +122,7 @@ def test_distance_by_hand() -> None:
 @pytest.mark.parametrize(
     "words",
     [
+        {"in": ""},
         {"near": "1,2"},
         {"near": "91,0,1"},
         {"near": "0,0,-1"},

@@ -83,6 +83,10 @@ def test_what_goes_wrong_ahead_is_raised_where_it_matters(
         collection.search_many(queries)
 
 
+def test_top_is_another_word_for_k(collection: Collection) -> None:
+    assert len(collection.search("a cat", top=2)) == len(collection.search("a cat", k=2)) == 2
+
+
 def _fail(*_: object) -> None:
     raise ModelError("no more")
 

@@ -171,6 +171,14 @@ def test_an_error_in_an_expression_names_its_position(text: str, position: int) 
     assert f"at position {position} of" in str(error.value), str(error.value)
 
 
+@pytest.mark.parametrize("place", [0, 5_000, 9_999])
+def test_an_error_in_a_long_expression_shows_what_is_near(place: int) -> None:
+    with pytest.raises(UsageError) as error:
+        parse("a" * place + "(" + "b" * (9_999 - place))
+    assert f"at position {place + 1} of" in str(error.value) and "(" in str(error.value).split("expression", 1)[1][:170]
+    assert len(str(error.value)) < 400
+
+
 SIGNS = st.sampled_from([*"+-*()'\"\\:. 2a", "image(", "like(", "0.5*", "\0", "\n", "\udc80"])
 
 

@@ -49,7 +49,7 @@ def question(photos: Collection, given: Mapping[str, Any], session: str | None) 
     """What was asked; with ranks after --more or --less, the last answer's question and these. Raises `UsageError`."""
     from mmsearch.query import TERM_WORDS
 
-    asked = {**given, "image": [_from_stdin(value) for value in given.get("image", [])]}
+    asked = {**given, "image": _with_stdin(given.get("image", []))}
     echo = {name: _alone(given, name) for name in ("text", "image", "like")}
     feedback = {name: _feedback(given.get(name, []), name) for name in ("more", "less")}
     if (TERM_WORDS.keys() - {"more", "less"}) & given.keys():
@@ -143,11 +143,16 @@ def _alone(given: Mapping[str, Any], name: str) -> str | None:
     return None if value is None else str(_valid(value))
 
 
-def _from_stdin(value: str) -> Any:
-    """`-` and `-:2` are standard input."""
+def _with_stdin(values: Sequence[str]) -> list[Any]:
+    """Query images; `-` and `-:2` are standard input, which can be read once. Raises `UsageError`."""
     from mmsearch.terms import split_weight
 
-    name, weight = split_weight(value)
-    if name != "-":
-        return value
-    return [sys.stdin.buffer.read(), 1.0 if weight is None else weight]
+    weights = dict(enumerate(map(split_weight, values)))
+    piped = [place for place, (name, _) in weights.items() if name == "-"]
+    if len(piped) > 1:
+        raise UsageError("standard input cannot be read twice, by --image - and --image -", "save it to a file")
+    images: list[Any] = list(values)
+    for place in piped:
+        weight = weights[place][1]
+        images[place] = [sys.stdin.buffer.read(), 1.0 if weight is None else weight]
+    return images

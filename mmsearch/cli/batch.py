@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import queue
 import sys
 import threading
@@ -51,11 +53,12 @@ def run(photos: Collection, source: str, defaults: dict[str, Any]) -> int:
 
 
 def _lines(source: str) -> Iterator[str]:
+    # Whatever the locale: UTF-8, and bytes that are not cost their line; a mark at the start (Windows) is no text.
     if source == "-":
-        yield from sys.stdin
+        yield from io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape")
         return
     try:
-        with open(source, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+        with open(source, encoding="utf-8-sig", errors="surrogateescape") as file:  # noqa: PTH123
             yield from file
     except OSError as error:
         raise SourceError(f"cannot read {source}: {error.strerror or error}", "check the path after --batch") from error
@@ -111,7 +114,7 @@ def _parse(line: str, defaults: dict[str, Any]) -> _Line:
     asked: dict[str, Any] = {"text": line}
     if line.startswith("{"):
         try:
-            asked = json.loads(line)
+            asked = json.loads(line, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError) as error:
             return _Line({"line": line}, None, f"not a JSON object: {error}")
     try:
@@ -120,13 +123,34 @@ def _parse(line: str, defaults: dict[str, Any]) -> _Line:
         return _Line(asked, None, str(error))
 
 
+def _finite(text: str) -> float:
+    """A number of a line. What is none, NaN or infinite, could not be echoed in JSON."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
+
+
 def _answers(photos: Collection, lines: list[_Line]) -> list[list[Hit] | str]:
     """Hits, or the message of what went wrong, for each line. One bad query does not spoil the others."""
+    asked = [line.query for line in lines if line.query]
+    found = iter(_together(photos, asked) or _apart(photos, asked))
+    return [line.error or next(found) for line in lines]
+
+
+def _together(photos: Collection, queries: list[Query]) -> list[list[Hit] | str] | None:
+    """The answers to several queries; None where one of them cannot be answered."""
     try:
-        found = iter(photos.search_many([line.query for line in lines if line.query]))
-        return [line.error or next(found) for line in lines]
+        return list(photos.search_many(queries))
     except MMSearchError:
-        return [_answer(photos, line.query) if line.query else line.error for line in lines]
+        return None
+
+
+def _apart(photos: Collection, queries: list[Query]) -> list[list[Hit] | str]:
+    """Each answered by itself, but for plain words: they are seldom at fault, and quicker together."""
+    words = [query for query in queries if query.is_words]
+    found = iter((_together(photos, words) if words else None) or (_answer(photos, query) for query in words))
+    return [next(found) if query.is_words else _answer(photos, query) for query in queries]
 
 
 def _answer(photos: Collection, query: Query) -> list[Hit] | str:

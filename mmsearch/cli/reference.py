@@ -20,9 +20,9 @@ def reference() -> str:
     """Markdown with the help text of every command."""
     import typer
 
-    from mmsearch.cli.app import app
+    from mmsearch.cli.app import application
 
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(application())
     context = group.make_context("mmsearch", [], resilient_parsing=True, max_content_width=WIDTH, terminal_width=WIDTH)
     return "\n\n".join(_commands(group, context))
 

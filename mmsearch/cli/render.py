@@ -16,6 +16,9 @@ from mmsearch.types import Hit, ImageFacts, ImageRecord
 # Control characters beyond ASCII's, which JSON does not escape, and those that turn the direction of writing.
 _ACTED_ON = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
+# Bytes that were not UTF-8 (PEP 383), and halves of characters from somebody's JSON: UTF-8 has neither.
+_STRAY = re.compile("[\ud800-\udfff]")
+
 _ELLIPSIS = "…"
 _OFFLINE = "  (offline)"
 
@@ -87,8 +90,9 @@ EXAMPLE = Hit(1, 0.5, ImageRecord(1, "/\udcff", 1, 1, 1, "00", _EXAMPLE_FACTS), 
 
 
 def dumps(fields: Any, *, indent: int | None = None) -> str:
-    """JSON text in UTF-8's own characters, but for those that a terminal would act on."""
-    text = json.dumps(fields, ensure_ascii=False, indent=indent)
+    """JSON text in UTF-8's own characters, but for those that a terminal would act on; stray bytes become U+FFFD."""
+    ascii_only = (sys.stdout.encoding or "utf-8").lower() != "utf-8"  # then escapes, which mean the same
+    text = _STRAY.sub("\ufffd", json.dumps(fields, ensure_ascii=ascii_only, indent=indent))
     return _ACTED_ON.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
 
 

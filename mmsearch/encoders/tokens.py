@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import functools
 import gzip
-import itertools
 import json
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,7 @@ _START, _END = "<start_of_text>", "<end_of_text>"
 _MERGES = 49_152 - 256 - 2
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 # Characters. Up to here, finding the merges that a text needs is quicker than taking in all of them.
-_A_QUERY = 10_000
+_A_QUERY = 1_000
 # What tokenizers call that for which they have no token: all of it, or its bytes.
 _UNKNOWN = ("<unk>", "[UNK]")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -111,22 +110,24 @@ class ClipTokenizer:
     def _whole(self) -> Tokenizer:
         return self._build(None)
 
-    def _words(self, texts: Sequence[str]) -> str:
+    def _words(self, texts: Sequence[str]) -> set[str]:
         """What the texts consist of, in the symbols of the vocabulary."""
         split = _clip_words()
-        return " ".join(f"{word}</w>" for text in texts for word, _ in split.pre_tokenize_str(text))
+        return {word for text in texts for word, _ in split.pre_tokenize_str(text)}
 
-    def _build(self, words: str | None) -> Tokenizer:
+    def _build(self, words: Iterable[str] | None) -> Tokenizer:
         """The tokenizer for texts that consist of `words`; for any text with None."""
         from tokenizers import Tokenizer, models, processors
 
         symbols = _byte_symbols()
         tokens = [*symbols, *(symbol + "</w>" for symbol in symbols)]
         vocabulary = {token: place for place, token in enumerate(tokens)}
+        lines = _clip_merges(self._vocabulary)
+        results = "\n".join(lines).replace(" ", "").split("\n")
+        wanted = set(results) if words is None else _pieces(words, max(map(len, results)))
         merges = []
-        for place, line in enumerate(_clip_merges(self._vocabulary), len(tokens)):
-            merged = line.replace(" ", "")
-            if words is None or merged in words:
+        for place, (line, merged) in enumerate(zip(lines, results, strict=True), len(tokens)):
+            if merged in wanted:
                 first, second = line.split()
                 merges.append((first, second))
                 vocabulary[merged] = place
@@ -137,6 +138,18 @@ class ClipTokenizer:
         tokenizer.enable_truncation(max_length=self._context_length)
         tokenizer.enable_padding(length=self._context_length, pad_id=0, pad_token="!")
         return tokenizer
+
+
+def _pieces(words: Iterable[str], longest: int) -> set[str]:
+    """All that tokens of up to `longest` characters can be in `words`, with the mark at the end of a word."""
+    pieces: set[str] = set()
+    for word in words:
+        symbols = [*word[:-1], f"{word[-1:]}</w>"]
+        for start in range(len(symbols)):
+            pieces.update(
+                "".join(symbols[start:end]) for end in range(start + 1, min(len(symbols), start + longest) + 1)
+            )
+    return pieces
 
 
 def _clip_words() -> PreTokenizer:
@@ -151,8 +164,8 @@ def _clip_words() -> PreTokenizer:
 @functools.cache
 def _clip_merges(path: Path) -> list[str]:
     """The merges, each two symbols with a space between, in the order in which they apply."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        return [line.rstrip("\n") for line in itertools.islice(file, 1, _MERGES + 1)]
+    with gzip.open(path) as file:
+        return file.read().decode("utf-8").split("\n")[1 : _MERGES + 1]
 
 
 def _byte_symbols() -> list[str]:

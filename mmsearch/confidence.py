@@ -76,7 +76,7 @@ class Background:
         means, spreads = _moments(scores.T)
         kept = scores[scores <= _SAME]
         if len(kept):
-            ceilings = np.quantile(means, _CEILING), np.quantile(spreads, _CEILING)
+            ceilings = _quantile(means, _CEILING), _quantile(spreads, _CEILING)
             average = kept.mean(dtype=np.float64), kept.std(dtype=np.float64)
             object.__setattr__(self, "_facts", (*average, *ceilings))
 
@@ -133,6 +133,11 @@ def confidences(standing: Floats, among: int) -> Floats:
     alone = chances / np.maximum(1, places)
     found: Floats = 1.0 - np.minimum(1.0, np.where(np.arange(len(chances)) < BEST, ranked, alone))
     return found
+
+
+def _quantile(values: Floats, share: float) -> float:
+    """As `np.quantile`, which imports numpy.ma: 3 % of a cold query's time."""
+    return float(np.interp(share * (len(values) - 1), np.arange(len(values)), np.sort(values)))
 
 
 def _moments(scores: Matrix) -> tuple[Floats, Floats]:

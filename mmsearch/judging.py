@@ -67,7 +67,7 @@ class Judge:
     def _confident(self, answers: Sequence[Answer], background: Background, stored: StoredEncoder) -> list[list[Hit]]:
         """The hits of answers that share a background and what has been read, with their confidences."""
         wanted = [_wanted(answer) for answer in answers]
-        ids = np.unique(np.concatenate(wanted))
+        ids = scoring.distinct(np.concatenate(wanted))
         vectors, known = self._embeddings(ids, answers[0].read, stored)
         ids = ids[known]
         kept = [part[np.isin(part, ids)] for part in wanted] if not known.all() else wanted

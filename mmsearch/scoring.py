@@ -37,11 +37,11 @@ def of_candidates(
     """For each unit vector (dim,) of `queries`, its candidates (one list for all, or one each) that are still in the
     catalog. Also the embeddings that were read for that, by ascending id.
     """
-    union = np.unique(np.concatenate(ids)) if ids else np.empty(0, np.int64)
+    union = distinct(np.concatenate(ids)) if ids else np.empty(0, np.int64)
     found, vectors = catalog.embeddings(stored, union.tolist())
     if len(ids) == 1:
         return [Scored(found, exact.scores(vectors, query)) for query in queries], (found, vectors)
-    rows = [places(found, np.unique(part))[0] for part in ids]
+    rows = [places(found, distinct(part))[0] for part in ids]
     scored = [
         Scored(found[part], exact.scores(vectors[part], query)) for part, query in zip(rows, queries, strict=True)
     ]
@@ -61,6 +61,12 @@ def after(
             before + Scored(ids, exact.scores(vectors, query)) for before, query in zip(scored, queries, strict=True)
         ]
     return scored
+
+
+def distinct(ids: Ids) -> Ids:
+    """Each once, ascending. As `np.unique`, which imports numpy.ma: 3 % of a cold query's time."""
+    ordered = np.sort(ids)
+    return ordered[np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))]
 
 
 def places(ids: Ids, wanted: Ids) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:

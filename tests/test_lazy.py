@@ -104,6 +104,7 @@ def test_the_version_loads_nothing(poison: Path) -> None:
 
 def test_a_text_query_loads_the_runtime_and_no_more(poison: Path, indexed: Path) -> None:
     poisoned = f"{ENCODERS} {HUB} {DECODERS} {SHOWING} safetensors tqdm pathspec mmsearch.ingest mmsearch.decode"
+    poisoned += " numpy.ma pydantic"
     answer = mmsearch(poisoned, "query", "a cat", "-C", indexed, "-k", 1, "--paths")
     assert answer.strip().endswith("cat.jpg")
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mmsearch import Collection, search
+from mmsearch import Collection, scoring, search
 from mmsearch.cli import batch
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import ModelError
@@ -118,3 +120,8 @@ def test_lines_before_one_that_cannot_be_read_are_answered(
     with pytest.raises(OSError, match="a disk"):
         batch.run(collection, "a disk", {"top": 1})
     assert capsys.readouterr().out.count("\n") == 2
+
+
+@given(st.lists(st.integers(-(2**62), 2**62), max_size=40))
+def test_distinct(numbers: list[int]) -> None:
+    assert scoring.distinct(np.array(numbers, np.int64)).tolist() == sorted(set(numbers))

@@ -34,3 +34,9 @@ class Command:
         cli._flush()
         captured = self._capfd.readouterr()
         return Outcome(code, captured.out, captured.err)
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Command:
+    """The command line, run in this process."""
+    return Command(capfd)

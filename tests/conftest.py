@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from mmsearch import Collection
 
-pytest_plugins = ["encoder_fixtures", "mishaps"]
+pytest_plugins = ["command", "encoder_fixtures", "mishaps"]
 
 # The same examples in every run, and no verdict that depends on the speed of a machine.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)

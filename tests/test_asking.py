@@ -16,11 +16,6 @@ from command import Command
 from mmsearch import config
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 def names(answer: dict[str, object]) -> list[str]:
     return [Path(result["path"]).name for result in answer["results"]]  # type: ignore[attr-defined]
 

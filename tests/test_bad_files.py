@@ -50,11 +50,6 @@ decode.decode = shim
 
 
 @pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
-@pytest.fixture
 def place(tmp_path: Path) -> Path:
     """Where the collection is."""
     return tmp_path / "collection"

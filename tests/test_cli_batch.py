@@ -15,11 +15,6 @@ from mmsearch import Collection
 
 
 @pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
-@pytest.fixture
 def batch(command: Command, indexed: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
     def run(*lines: str, code: int = 0, options: tuple[object, ...] = ()) -> list[dict[str, object]]:
         source = tmp_path / "queries.txt"

@@ -14,11 +14,6 @@ from command import Command, Outcome
 import mmsearch
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 def check(outcome: Outcome, code: int, *words: str) -> None:
     assert outcome.code == code
     assert outcome.out == ""

@@ -23,11 +23,6 @@ from mmsearch.types import EncoderInfo
 FIGURES = {"recall@1", "recall@5", "recall@10", "median_rank", "mrr", "map"}
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 def write(path: Path, captions: dict[str, list[str]]) -> Path:
     lines = [json.dumps({"file": name, "captions": texts}) for name, texts in captions.items()]
     path.write_text("\n".join(lines) + "\n", "utf-8")

@@ -16,11 +16,6 @@ COUNTS = ("new", "changed", "moved", "unchanged", "removed", "skipped")
 
 
 @pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
-@pytest.fixture
 def collection(tmp_path: Path) -> Path:
     return tmp_path / "collection"
 

@@ -25,11 +25,6 @@ from mmsearch.types import Hit, ImageFacts, ImageRecord
 STRANGE = b"caf\xe9 \x1b[31m\nred.jpg"
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 def hit(path: str, rank: int = 1, score: float = 0.5) -> Hit:
     return Hit(rank, score, ImageRecord(7, path, 1234, 10**9, 1, "ab", ImageFacts(640, 480, "JPEG", None, 'A, "B"')))
 

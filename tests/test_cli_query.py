@@ -22,11 +22,6 @@ FIELDS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 def test_cat_comes_first(command: Command, indexed: Path) -> None:
     lines = command("query", "a cat", "-C", indexed, "-k", 3, "--all").out.splitlines()
     assert len(lines) == 3

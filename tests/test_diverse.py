@@ -17,11 +17,6 @@ from mmsearch.diverse import fold
 from mmsearch.errors import UsageError
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 def brute_force(vectors: np.ndarray, least: float) -> list[int]:
     """Row by row, in Python's own numbers."""
     stands: list[int] = []

@@ -25,11 +25,6 @@ ALL = ["permissions", "catalog", "references", "contents", "embeddings", "vector
 
 
 @pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
-@pytest.fixture
 def place(indexed: Path, tmp_path: Path) -> Path:
     """A collection to damage."""
     return Path(shutil.copytree(indexed, tmp_path / "damaged"))

@@ -25,11 +25,6 @@ from mmsearch.store.catalog import Catalog
 Free = Callable[[], None]
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 @contextmanager
 def small_disk(folder: Path, kilobytes: int) -> Iterator[Free]:
     """Make `folder` a disk with so much room. Where nothing may be mounted, SQLite alone is told so."""

@@ -23,11 +23,6 @@ import make  # noqa: E402
 VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.name.startswith("v"))
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 def copy_of(version: str, tmp_path: Path) -> Path:
     return Path(shutil.copytree(GOLDEN / version, tmp_path / version))
 

@@ -211,11 +211,6 @@ def test_a_model_of_its_own_tokenizer_is_advised_by_it(tmp_path: Path, write, te
 # --- as a user sees it ---
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 def test_a_query_gets_its_answer_and_one_line(command: Command, indexed: Path) -> None:
     outcome = command("query", "一只猫", "-C", indexed, "-k", 1, "--all")
     assert outcome.code == 0 and len(outcome.out.splitlines()) == 1

@@ -31,11 +31,6 @@ with lock.writer(pathlib.Path(sys.argv[1]), sys.argv[2]):
 """
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 @contextmanager
 def held(folder: Path, by: str = "index") -> Iterator[subprocess.Popen[bytes]]:
     """Another process that holds the lock until its standard input ends."""

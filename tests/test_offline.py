@@ -16,11 +16,6 @@ ON_DISK = ("cat.jpg", "dog.jpg", "owl.jpg")
 
 
 @pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
-@pytest.fixture
 def disk(tmp_path: Path, photos: Path) -> Path:
     """A disk with three photos of its own and one that `photos` has too."""
     folder = tmp_path / "media" / "disk"

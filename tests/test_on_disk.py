@@ -26,11 +26,6 @@ WEIGHTS = "open_clip_model.safetensors"
 
 
 @pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
-@pytest.fixture
 def offered(hub: Hub, tiny_clip: TinyModel) -> Hub:
     """A hub with the tiny model."""
     hub.repos[REPO] = {

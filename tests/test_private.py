@@ -30,11 +30,6 @@ ON_A_TERMINAL = (
 )
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 def hit(path: str) -> Hit:
     return Hit(1, 0.5, ImageRecord(1, path, 1, 1, 1, "beef", ImageFacts(1, 1, "PNG", None, f"camera {EVIL}")))
 

@@ -86,11 +86,6 @@ def use(encoder: Other, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
-@pytest.fixture
 def photos(sample_data: Path, tmp_path: Path) -> Path:
     """Small photos, a cat's and a dog's among them."""
     folder = tmp_path / "photos"

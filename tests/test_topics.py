@@ -16,11 +16,6 @@ from mmsearch.cli.help import topics
 TOOLS = ("jq", "fzf", "feh")
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
-
-
 def groups() -> list[object]:
     """Each topic's commands by the tool that they need. The longest ones run with the slow tests."""
     found: dict[tuple[str, str], list[str]] = {}

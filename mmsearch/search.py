@@ -75,6 +75,7 @@ class Searcher:
         self._judge = Judge(catalog, self._embedder.loaded)
         self._notice = notice
         self._advised = False
+        self._called_empty: set[str] = set()
         self._offline: tuple[str, ...] = ()
 
     def close(self) -> None:
@@ -145,6 +146,13 @@ class Searcher:
     def _selection(self, query: Query) -> Selection:
         return Selection(query.filters, () if query.offline else self._offline)
 
+    def _call_empty(self, selection: Selection) -> None:
+        """Say once of a folder that was asked for that nothing below it is indexed: it may be misspelt."""
+        for folder in selection.filters.below:
+            if folder not in self._called_empty and not self._catalog.count_images(folder):
+                self._called_empty.add(folder)
+                self._notice(f"no indexed image is in {folder}; `mmsearch info` lists the folders")
+
     def _is_offline(self, path: str) -> bool:
         return any(_is_below(path, folder) for folder in self._offline)
 
@@ -171,6 +179,8 @@ class Searcher:
         wanted = max(_LEAST_CANDIDATES, _CANDIDATES_A_RESULT * query.top) if query.diverse else query.top
         while True:
             images = self._catalog.latest(self._selection(query), wanted)
+            if not images:
+                self._call_empty(self._selection(query))
             hits = self._hits(query, [(None, image) for image in images], stored)
             if len(hits) >= query.top or len(images) < wanted:
                 return hits
@@ -210,6 +220,8 @@ class Searcher:
     ) -> list[Answer]:
         """Answer queries that share a selection; one that finds too few looks at more candidates."""
         allowed = self._catalog.content_ids(selection) if selection else None
+        if allowed is not None and not len(allowed):
+            self._call_empty(selection)
         vectors = [entry.vector for entry in asked]
         if allowed is not None and (len(allowed) <= EXACT_SUBSET or asked[0].query.exact):
             subset, read = scoring.of_candidates(self._catalog, stored, vectors, [allowed])

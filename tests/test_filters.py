@@ -448,3 +448,12 @@ def test_only_bound_values_reach_sql() -> None:
     sql, values = Selection(filters, (evil,)).sql()
     assert "DROP" not in sql and sum(b"DROP" in value for value in values) == 9
     assert sqlite3.complete_statement(sql + ";")
+
+
+def test_a_folder_without_indexed_images_is_named(indexed: Path, sample_data: Path) -> None:
+    said: list[str] = []
+    with Collection.open(indexed, notice=said.append) as photos:
+        assert photos.search("a cat", **{"in": ["/nowhere", str(sample_data)]}, k=1)  # not all of it is wrong
+        assert photos.search("a cat", below=sample_data, after="2090") == [] and said == []
+        assert photos.search("a cat", below="/nowhere") == [] == photos.search(below="/nowhere")
+    assert said == ["no indexed image is in /nowhere; `mmsearch info` lists the folders"]

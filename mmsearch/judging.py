@@ -68,7 +68,7 @@ class Judge:
         """The hits of answers that share a background and what has been read, with their confidences."""
         wanted = [_wanted(answer) for answer in answers]
         ids = scoring.distinct(np.concatenate(wanted))
-        vectors, known = self._embeddings(ids, answers[0].read, stored)
+        vectors, known = scoring.vectors_of(self._catalog, stored, ids, answers[0].read)
         ids = ids[known]
         kept = [part[np.isin(part, ids)] for part in wanted] if not known.all() else wanted
         rows = [scoring.places(ids, part)[0] for part in kept]
@@ -78,16 +78,6 @@ class Judge:
             sure = dict(zip(contents.tolist(), confidences(standing, answer.among).tolist(), strict=True))
             judged.append([replace(hit, confidence=sure.get(hit.image.content_id)) for hit in answer.hits])
         return judged
-
-    def _embeddings(
-        self, ids: NDArray[np.int64], read: Embeddings, stored: StoredEncoder
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """The embeddings of `ids` (n,), ascending, that have one, and which these are (n,)."""
-        rows, known = scoring.places(read[0], ids)
-        if not known.all():  # some are newer than the vector files, or all were compared and few are kept
-            read = self._catalog.embeddings(stored, ids.tolist())
-            rows, known = scoring.places(read[0], ids)
-        return read[1][rows], known
 
 
 def _wanted(answer: Answer) -> NDArray[np.int64]:

@@ -63,6 +63,20 @@ def after(
     return scored
 
 
+def vectors_of(
+    catalog: Catalog, stored: StoredEncoder, ids: Ids, read: Embeddings
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The embeddings of those of `ids` (n,) that have one, in their order, and which these are (n,).
+
+    They come from what has been `read`, by ascending id, where all are in it, else from the catalog.
+    """
+    rows, known = places(read[0], ids)
+    if not known.all():  # some are newer than the vector files, or all were compared and few are kept
+        read = catalog.embeddings(stored, distinct(ids).tolist())
+        rows, known = places(read[0], ids)
+    return read[1][rows], known
+
+
 def distinct(ids: Ids) -> Ids:
     """Each once, ascending. As `np.unique`, which imports numpy.ma: 3 % of a cold query's time."""
     ordered = np.sort(ids)

@@ -176,31 +176,31 @@ class Searcher:
             self._advised = True
 
     def _latest(self, query: Query, stored: StoredEncoder) -> list[Hit]:
-        wanted = max(_LEAST_CANDIDATES, _CANDIDATES_A_RESULT * query.top) if query.diverse else query.top
+        wanted = _wanted([query]) if query.diverse else query.top
+        selection, unread = self._selection(query), self._catalog.embeddings(stored, [])
         while True:
-            images = self._catalog.latest(self._selection(query), wanted)
+            images = self._catalog.latest(selection, wanted)
             if not images:
-                self._call_empty(self._selection(query))
-            hits = self._hits(query, [(None, image) for image in images], stored)
+                self._call_empty(selection)
+            hits = self._hits(query, [(None, image) for image in images], stored, unread)
             if len(hits) >= query.top or len(images) < wanted:
                 return hits
             wanted *= _CANDIDATES_A_RESULT
 
-    def _hits(self, query: Query, found: Found, stored: StoredEncoder) -> list[Hit]:
+    def _hits(self, query: Query, found: Found, stored: StoredEncoder, read: Embeddings) -> list[Hit]:
         """The first of what was found, best first, as hits; near-duplicates once, where that is asked for."""
-        counts = self._counts(query, found, stored) if query.diverse else dict.fromkeys(range(len(found)), 0)
+        counts = self._counts(query, found, stored, read) if query.diverse else dict.fromkeys(range(len(found)), 0)
         return [
             Hit(rank, *found[row], self._is_offline(found[row][1].path), duplicates=more)
             for rank, (row, more) in enumerate(list(counts.items())[: query.top], 1)
         ]
 
-    def _counts(self, query: Query, found: Found, stored: StoredEncoder) -> dict[int, int]:
+    def _counts(self, query: Query, found: Found, stored: StoredEncoder, read: Embeddings) -> dict[int, int]:
         """Which rows stand for themselves, in order, and for how many others each."""
-        contents = [record.content_id for _, record in found]
-        ids, vectors = self._catalog.embeddings(stored, sorted(set(contents)))
-        places, known = scoring.places(ids, np.array(contents, np.int64))
+        contents = np.array([record.content_id for _, record in found], np.int64)
+        vectors, known = scoring.vectors_of(self._catalog, stored, contents, read)
         stands = np.arange(len(found))
-        stands[known] = np.flatnonzero(known)[diverse.fold(vectors[places], query.diverse_at)]
+        stands[known] = np.flatnonzero(known)[diverse.fold(vectors, query.diverse_at)]
         rows, sizes = np.unique(stands, return_counts=True)
         return dict(zip(rows.tolist(), (sizes - 1).tolist(), strict=True))
 
@@ -235,7 +235,7 @@ class Searcher:
         among = len(allowed) if allowed is not None else total + len(delta[0].ids)
         answers: dict[int, Answer] = {}
         left = list(range(len(asked)))
-        wanted = _wanted(asked)
+        wanted = _wanted([entry.query for entry in asked])
         while left:
             queries = [vectors[number] for number in left]
             ids = self._candidates.search(usable, np.stack(queries), wanted, allowed)
@@ -260,7 +260,7 @@ class Searcher:
         if query.min_score is not None:
             kept = scores >= query.min_score
             ids, scores = ids[kept], scores[kept]
-        wanted = max(_LEAST_CANDIDATES, _CANDIDATES_A_RESULT * query.top) if query.diverse else query.top + 1
+        wanted = _wanted([query]) if query.diverse else query.top + 1
         while True:
             best, values = exact.top(ids, scores, wanted)
             images = self._catalog.images_of_contents(best.tolist(), entry.selection)
@@ -271,15 +271,15 @@ class Searcher:
                 if record.content_hash not in entry.excluded
             ]
             found.sort(key=lambda pair: (-(pair[0] or 0.0), os.fsencode(pair[1].path)))
-            hits = self._hits(query, found, stored)
+            hits = self._hits(query, found, stored, read)
             if len(hits) >= query.top or len(best) == len(ids):
                 return Answer(query, entry.vector, hits, first, among, read)
             wanted *= _CANDIDATES_A_RESULT
 
 
-def _wanted(asked: Sequence[_Asked]) -> int:
+def _wanted(queries: Sequence[Query]) -> int:
     """How many candidates each of these queries needs."""
-    return max(_LEAST_CANDIDATES, *(_CANDIDATES_A_RESULT * entry.query.top for entry in asked))
+    return max(_LEAST_CANDIDATES, *(_CANDIDATES_A_RESULT * query.top for query in queries))
 
 
 def _groups(asked: Sequence[_Asked]) -> Iterator[list[int]]:
@@ -288,7 +288,7 @@ def _groups(asked: Sequence[_Asked]) -> Iterator[list[int]]:
     for number, entry in enumerate(asked):
         alike.setdefault((entry.selection, entry.query.exact), []).append(number)
     for numbers in alike.values():
-        size = max(1, _MOST_CANDIDATES // _wanted([asked[number] for number in numbers]))
+        size = max(1, _MOST_CANDIDATES // _wanted([asked[number].query for number in numbers]))
         yield from (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 

@@ -102,7 +102,7 @@ class OnnxEncoder:
             shown = f"{pixels.dtype} {pixels.shape}"
             raise ModelError(f"pixels of {shown} do not fit a model that takes uint8 (n, {size}, {size}, 3)")
         if not len(pixels):
-            return self._nothing()
+            return np.empty((0, self.info.dim), dtype=np.float32)
         return self._run(self._session_for(len(pixels)), {"pixels": np.ascontiguousarray(pixels)})
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -116,9 +116,6 @@ class OnnxEncoder:
             for rows, inputs in tokens.passes():
                 embeddings[start + rows] = self._run(self._text_session, inputs)
         return embeddings
-
-    def _nothing(self) -> NDArray[np.float32]:
-        return np.empty((0, self.info.dim), dtype=np.float32)
 
     def _run(self, session: Any, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         with runtime_errors(f"the model {self.info.spec} failed"):

@@ -53,7 +53,7 @@ class HeldEncoder:
     def prepare_queries(self) -> None:
         """Do what is done once for a model while it is loaded, so that the first query does not have to."""
         from mmsearch.encoders import ensure_export
-        from mmsearch.unrelated import caption_vectors
+        from mmsearch.reference_captions import caption_vectors
 
         if self._held is not None:
             encoder = self._held[1]

@@ -1,24 +1,21 @@
 """Unrelated questions: what a score is compared with to tell how sure it is (see `mmsearch.confidence`).
 
 They have the form of the question that was asked. In place of each text they have a caption of
-`reference_captions/captions.txt`, in place of each image an image of the collection, drawn by a fixed seed.
+`mmsearch.reference_captions`, in place of each image an image of the collection, drawn by a fixed seed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch import config
 from mmsearch.confidence import Background
 from mmsearch.embedding_queries import ALPHA, BETA, GAMMA
 from mmsearch.query import Query
+from mmsearch.reference_captions import caption_vectors
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.types import Encoder
 from mmsearch.unit_vectors import units
@@ -34,10 +31,6 @@ _QUESTIONS = 256
 # Images that stand for the collection. They are read in runs of neighbours, for each of which a disk seeks once.
 _IMAGES = 1024
 _RUNS = 64
-
-# The captions, and their embeddings by the built-in model, which are made as those in the cache are.
-_SHIPPED = Path(__file__).with_name("reference_captions")
-_FOLDER = "captions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,41 +120,3 @@ class Unrelated:
         if self._captions is None or self._captions[0] != fingerprint:
             self._captions = (fingerprint, caption_vectors(fingerprint, stored.info.dim, encoder))
         return self._captions[1]
-
-
-def caption_vectors(fingerprint: str, dim: int, encoder: Callable[[], Encoder]) -> Matrix:
-    """The captions' unit vectors (m, dim) by a model, from the cache directory where they are there already."""
-    texts = captions()
-    name = _name(fingerprint, texts)
-    place = config.cache_dir() / _FOLDER / name
-    for path in (_SHIPPED / name, place):
-        with contextlib.suppress(OSError, ValueError):
-            kept = np.load(path, allow_pickle=False)
-            if kept.shape == (len(texts), dim) and kept.dtype == np.float16 and np.isfinite(kept).all():
-                return units(kept.astype(np.float32))
-    vectors = encoder().encode_texts(texts)
-    with contextlib.suppress(OSError):  # in a cache that cannot be written, they are made again
-        _keep(place, vectors.astype(np.float16))
-    return vectors
-
-
-def captions() -> list[str]:
-    """The reference captions, in the order of their file."""
-    lines = (_SHIPPED / "captions.txt").read_text("utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def _name(fingerprint: str, texts: list[str]) -> str:
-    """A file name that no other model and no other captions have."""
-    import hashlib
-
-    return hashlib.sha256("\n".join([fingerprint, *texts]).encode()).hexdigest()[:32] + ".npy"
-
-
-def _keep(place: Path, vectors: NDArray[np.float16]) -> None:
-    config.make_private(place.parent)
-    temporary = place.with_suffix(f".{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        np.save(file, vectors)
-    temporary.replace(place)

@@ -18,7 +18,8 @@ from mmsearch import Collection, config, encoders
 from mmsearch.confidence import BEST, LEAST_QUESTIONS, TAIL, Background, confidences
 from mmsearch.encoders import load_encoder
 from mmsearch.errors import UsageError
-from mmsearch.unrelated import Form, caption_vectors, captions
+from mmsearch.reference_captions import caption_vectors, captions
+from mmsearch.unrelated import Form
 
 
 def units(rows: int, dim: int, seed: int) -> np.ndarray:

@@ -41,7 +41,7 @@ from mmsearch import config, decode
 from mmsearch.confidence import BEST, Background, confidences
 from mmsearch.encoders import load_encoder
 from mmsearch.preprocess import prepare
-from mmsearch.unrelated import caption_vectors
+from mmsearch.reference_captions import caption_vectors
 
 HERE = Path(__file__).resolve().parent
 SAMPLE_DATA = HERE.parents[1] / "sample_data"

@@ -163,7 +163,8 @@ class Collection:
         Options: `min_score`, a least cosine; `min_confidence`, a least confidence, 0 to 1 (see `mmsearch.confidence`);
         `diverse`, show near-duplicates once, which are images with a cosine of `diverse_at` or more; `include_self`,
         also files with the bytes of an image among the terms; `exact`, compare with every image; `offline`, also images
-        in folders that are offline; `templates`, put short texts in templates or do not; `allow_private_urls`.
+        in folders that are offline; `templates`, put short texts in templates or do not; `centring`, take off short
+        texts what all have in common or do not; `allow_private_urls`.
 
         Raises `UsageError`, `DecodeError`, `SourceError`, `CollectionNotFoundError`, `CollectionEmptyError`,
         `ModelError`.

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.embedding_texts import TextEmbedder, Wording
 from mmsearch.errors import ModelMismatchError, SourceError, UsageError
 from mmsearch.query import Query
 from mmsearch.store.catalog import Catalog, StoredEncoder
-from mmsearch.templates import ensemble
 from mmsearch.terms import Term
 from mmsearch.types import Encoder, EncoderInfo
 
@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from mmsearch.query_images import QueryImages
 
     Vector = NDArray[np.float32]
-    # Texts, with or without templates, and their vectors; images that are being decoded.
-    Texts = list[tuple[str, bool | None]]
-    Words = dict[tuple[str, bool | None], Vector]
+    # Texts and their vectors; images that are being decoded.
+    Words = dict[Wording, Vector]
     Pictures = dict[tuple[Query, Term], Future[Decoded]]
 
 # Rocchio's weights of the query, of what there should be more of, and of what there should be less of.
@@ -68,20 +67,20 @@ class QueryEmbedder:
         self._catalog = catalog
         self._load_encoder = load_encoder
         self._max_pixels = max_pixels
-        self._encoder: Encoder | None = None
+        self._texts: TextEmbedder | None = None
         self._images: QueryImages | None = None
         self._thread: Executor | None = None
-        # What a thread embeds before it is asked for, the latest last, with its texts and the model.
-        self._ahead: list[tuple[Texts, Encoder, Future[Words]]] = []
+        # What a thread embeds before it is asked for, the latest last, with its texts and what embeds them.
+        self._ahead: list[tuple[list[Wording], TextEmbedder, Future[Words]]] = []
 
     @property
     def encoder(self) -> Encoder | None:
         """The model, if a query has needed it."""
-        return self._encoder
+        return self._texts.encoder if self._texts else None
 
     def loaded(self, stored: StoredEncoder) -> Encoder:
         """The model, loaded if it is not yet. Raises `ModelError`, `ModelMismatchError`."""
-        return self._encoder_for(stored)
+        return self._loaded(stored).encoder
 
     def close(self) -> None:
         """End the decoder's process, and let go of the model."""
@@ -89,7 +88,7 @@ class QueryEmbedder:
             self._images.close()
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
-        self._images = self._encoder = self._thread = None
+        self._images = self._texts = self._thread = None
         self._ahead = []
 
     def expect(self, queries: Sequence[Query]) -> None:
@@ -97,14 +96,14 @@ class QueryEmbedder:
         model has been loaded.
         """
         asked = _texts(queries)
-        if self._encoder is None or not asked:
+        if self._texts is None or not asked:
             return
         if self._thread is None:
             from concurrent.futures import ThreadPoolExecutor
 
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="query-texts")
-        ahead = self._thread.submit(_embedded, asked, self._encoder)
-        self._ahead = [*self._ahead[-1:], (asked, self._encoder, ahead)]
+        ahead = self._thread.submit(self._texts.embed, asked)
+        self._ahead = [*self._ahead[-1:], (asked, self._texts, ahead)]
 
     def embed(self, queries: Sequence[Query], stored: StoredEncoder) -> list[Embedded | None]:
         """The vector of each query, None for one without a subject. All texts are encoded together.
@@ -122,7 +121,7 @@ class QueryEmbedder:
             decoded = {
                 (query, term): thread.submit(decode, _source(term), query.allow_private_urls) for query, term in wanted
             }
-            self._encoder_for(stored)  # while they are decoded
+            self._loaded(stored)  # while they are decoded
             return self._embed_all(queries, decoded, stored)
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
@@ -135,7 +134,7 @@ class QueryEmbedder:
         vectors, sources = [], set()
         for term in query.terms:
             if term.kind == "text":
-                vectors.append(words[str(term.value), query.templates])
+                vectors.append(words[wording(term, query)])
                 continue
             vector, content_hash = (
                 self._embed_stored(term.value, stored)
@@ -158,15 +157,15 @@ class QueryEmbedder:
     # --- each kind of term ---
 
     def _embed_texts(self, queries: Sequence[Query], stored: StoredEncoder) -> Words:
-        """The vector of each text, once with and once without templates where both are asked for."""
+        """The vector of each text, in each wording that is asked for."""
         asked = _texts(queries)
         if not asked:
             return {}
-        encoder = self._encoder_for(stored)
+        embedder = self._loaded(stored)
         for texts, by, words in self._ahead:
-            if texts == asked and by is encoder:
+            if texts == asked and by is embedder:
                 return words.result()
-        return _embedded(asked, encoder)
+        return embedder.embed(asked)
 
     def _embed_stored(self, like: str | bytes | int, stored: StoredEncoder) -> tuple[Vector, str]:
         assert not isinstance(like, bytes)
@@ -182,7 +181,7 @@ class QueryEmbedder:
     def _embed_image(self, picture: Future[Decoded], stored: StoredEncoder) -> tuple[Vector, str]:
         decoded = picture.result()
         assert decoded.pixels is not None
-        vector = self._encoder_for(stored).encode_images(decoded.pixels[np.newaxis])[0]
+        vector = self._loaded(stored).encoder.encode_images(decoded.pixels[np.newaxis])[0]
         return vector, decoded.content_hash.hex()
 
     def _decoder(self, stored: StoredEncoder) -> QueryImages:
@@ -195,29 +194,28 @@ class QueryEmbedder:
             self._images = QueryImages(stored.info.preprocess, max_pixels=self._max_pixels)
         return self._images
 
-    def _encoder_for(self, stored: StoredEncoder) -> Encoder:
-        if self._encoder is None or self._encoder.info.fingerprint != stored.info.fingerprint:
+    def _loaded(self, stored: StoredEncoder) -> TextEmbedder:
+        if self._texts is None or self._texts.encoder.info.fingerprint != stored.info.fingerprint:
             encoder = self._load_encoder(stored.info)
             if encoder.info.fingerprint != stored.info.fingerprint:
                 raise ModelMismatchError(
                     f"the files of model {stored.info.spec} are not those that the collection was built with",
                     "restore them, or `mmsearch reindex` with the ones that are there",
                 )
-            self._encoder = encoder
-        return self._encoder
+            self._texts = TextEmbedder(encoder)
+        return self._texts
 
 
-def _texts(queries: Sequence[Query]) -> Texts:
-    """The different texts, and whether they are put in templates."""
-    terms = ((term, query.templates) for query in queries for term in query.terms)
-    return list(dict.fromkeys((str(term.value), templates) for term, templates in terms if term.kind == "text"))
+def wording(term: Term, query: Query) -> Wording:
+    """How a text term of a query is embedded: `raw` texts are as the model takes them."""
+    centring = False if query.templates is False and query.centring is None else query.centring
+    return Wording(str(term.value), query.templates, centring)
 
 
-def _embedded(asked: Texts, encoder: Encoder) -> Words:
-    texts = {key: ensemble(key[0], encoder.info.spec, key[1]) for key in asked}
-    rows = iter(encoder.encode_texts([text for group in texts.values() for text in group]))
-    groups = {key: [next(rows) for _ in group] for key, group in texts.items()}
-    return {key: fuse([1.0] * len(group), group) for key, group in groups.items()}
+def _texts(queries: Sequence[Query]) -> list[Wording]:
+    """The different texts, in the wordings that are asked for."""
+    terms = ((term, query) for query in queries for term in query.terms if term.kind == "text")
+    return list(dict.fromkeys(wording(term, query) for term, query in terms))
 
 
 def _source(term: Term) -> str | bytes:

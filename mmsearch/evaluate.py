@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mmsearch import evaluated_images, resampling
+from mmsearch import centring, evaluated_images, resampling
 from mmsearch.captions import CaptionSet
+from mmsearch.embedding_texts import TextEmbedder
 from mmsearch.errors import CollectionEmptyError, ModelMismatchError, SourceError
 from mmsearch.evaluated_images import EmbeddedImages
 from mmsearch.evaluation import IMAGE_TO_TEXT, TEXT_TO_IMAGE, Evaluation, measured
@@ -25,6 +26,16 @@ from mmsearch.types import EncoderInfo
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Centring = Literal["auto", "on", "off", "both"]
+
+# What each choice means for short texts, in `centring.applies`'s words.
+_WANTED: dict[Centring, tuple[bool | None, ...]] = {
+    "auto": (None,),
+    "on": (True,),
+    "off": (False,),
+    "both": (True, False),
+}
+
 # Texts in one pass through the text tower.
 _TEXT_BATCH = 64
 
@@ -34,14 +45,16 @@ class Settings:
     """How to evaluate. `models` are texts of `--model`; none: the collection's model, else the default one.
 
     `collection` is the folder of a collection whose embeddings are taken; other models than its own encode the images
-    anew. With `whole`, texts search all of it, not only the images with captions (its own model only). `draws` and
-    `seed` are of the resampling.
+    anew. With `whole`, texts search all of it, not only the images with captions (its own model only). `centring` says
+    whether short texts that search images are centred: as in queries (`auto`), or not, or each model is evaluated with
+    and without (`both`). `draws` and `seed` are of the resampling.
     """
 
     models: Sequence[str] = ()
     collection: Path | None = None
     whole: bool = False
     device: str = "auto"
+    centring: Centring = "auto"
     draws: int = resampling.DRAWS
     seed: int = 0
 
@@ -74,7 +87,12 @@ def evaluate(
             where = f"in the collection at {settings.collection}" if own else "an image that can be read"
             raise SourceError(f"none of the images that {captions.source} names is {where}", "check what it names")
         beside = own if own and settings.whole and [one.images.info for one in found] == [own.encoder.info] else None
-        return Outcome([_evaluated(pairs, one, beside, settings) for one in found], left_out)
+        wanted = _WANTED[settings.centring]
+        if any(wanted) and not any(map(centring.is_short, pairs.texts)):
+            show(Notice(f"no caption has {centring.MOST_WORDS} words or less, so none is centred"))
+        return Outcome(
+            [_evaluated(pairs, one, centre, beside, settings) for one in found for centre in wanted], left_out
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +105,22 @@ class _Own:
 
 @dataclass(frozen=True, slots=True)
 class _Embedded:
-    """What one model made of the images, and of the texts: `words` float32 (t, dim), `rows` has the row of each."""
+    """What one model made of the images, and of the texts: `words` float32 (t, dim), `rows` has the row of each.
+
+    `centre` (dim,) is what short texts are centred by.
+    """
 
     images: EmbeddedImages
     rows: dict[str, int]
     words: NDArray[np.float32]
+    centre: NDArray[np.float32]
+
+    def questions(self, texts: Sequence[str], wanted: bool | None) -> NDArray[np.float32]:
+        """The vectors (n, dim) of texts as questions, the short ones centred where that is `wanted`."""
+        vectors = self.words[[self.rows[text] for text in texts]]
+        short = [centring.applies(text, self.images.info.spec, wanted) for text in texts]
+        vectors[short] = centring.centred(vectors[short], self.centre)
+        return vectors
 
 
 def _require_encoder(catalog: Catalog) -> StoredEncoder:
@@ -127,7 +156,7 @@ def _embedded(
 
     def with_texts(images: EmbeddedImages) -> _Embedded:
         rows = {text: row for row, text in enumerate(texts)}
-        return _Embedded(images, rows, _encode_texts(images.info, texts, show))
+        return _Embedded(images, rows, *_encode_texts(images.info, texts, show))
 
     def anew() -> _Embedded:
         images = evaluated_images.encoded(captions.images, spec, device=settings.device, show=show, stop=stop)
@@ -158,15 +187,20 @@ def _left_out(captions: CaptionSet, found: Sequence[_Embedded]) -> dict[str, str
     }
 
 
-def _evaluated(pairs: Matching, embedded: _Embedded, own: _Own | None, settings: Settings) -> Evaluation:
-    """One model's evaluation; with `own`, texts search everything in that collection."""
+def _evaluated(
+    pairs: Matching, embedded: _Embedded, wanted: bool | None, own: _Own | None, settings: Settings
+) -> Evaluation:
+    """One model's evaluation, with short questions centred where that is `wanted`; with `own`, texts search everything
+    in that collection.
+
+    Images are compared with texts as the model takes them: a centred text has another scale than one that is not.
+    """
     images = embedded.images
     gallery = images.vectors[[images.rows[content] for content in pairs.contents]]
     texts = embedded.words[[embedded.rows[text] for text in pairs.texts]]
     beside = _Beside(own, images) if own is not None else None
-    by_text = retrieve(
-        texts[: len(pairs.right_images)], gallery, pairs.right_images, beside.vectors() if beside else ()
-    )
+    questions = embedded.questions(pairs.texts[: len(pairs.right_images)], wanted)
+    by_text = retrieve(questions, gallery, pairs.right_images, beside.vectors() if beside else ())
     by_image = retrieve(gallery, texts, pairs.right_texts)
     directions = {
         TEXT_TO_IMAGE: measured(by_text, pairs.text_units, draws=settings.draws, seed=settings.seed),
@@ -174,7 +208,9 @@ def _evaluated(pairs: Matching, embedded: _Embedded, own: _Own | None, settings:
     }
     count = beside.count if beside else 0
     others = beside.paths(by_text.first, len(gallery)) if beside else {}
-    return Evaluation(images.info.spec, pairs, len(gallery) + count, directions, others)
+    is_centred = centring.is_default(images.info.spec) if wanted is None else wanted
+    label = {True: ", centred", False: ", not centred"}[is_centred] if settings.centring == "both" else ""
+    return Evaluation(images.info.spec, pairs, len(gallery) + count, directions, others, is_centred, label)
 
 
 class _Beside:
@@ -203,8 +239,10 @@ class _Beside:
         return {number: records[content][0].path if content in records else gone for number, content in wanted.items()}
 
 
-def _encode_texts(info: EncoderInfo, texts: Sequence[str], show: Callable[[Event], None]) -> NDArray[np.float32]:
-    """Embeddings of the texts, float32 (n, dim), by the very model that made the images'."""
+def _encode_texts(
+    info: EncoderInfo, texts: Sequence[str], show: Callable[[Event], None]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Embeddings of the texts, float32 (n, dim), by the very model that made the images', and what centres them."""
     from mmsearch.encoders import load_query_encoder
 
     encoder = load_query_encoder(info, notice=lambda line: show(Notice(line)))
@@ -219,4 +257,4 @@ def _encode_texts(info: EncoderInfo, texts: Sequence[str], show: Callable[[Event
     vectors = np.empty((len(texts), info.dim), np.float32)
     for batch in batches:
         vectors[batch] = encoder.encode_texts([texts[number] for number in batch])
-    return vectors
+    return vectors, TextEmbedder(encoder).centre()

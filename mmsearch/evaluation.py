@@ -64,18 +64,26 @@ class Wrong:
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """How one model did. `gallery` counts the images that each text was compared with; `others` has the paths of those
-    without captions that came first somewhere, by their number."""
+    without captions that came first somewhere, by their number. `centring` says that short texts were centred to search
+    images, `label` what tells this evaluation of the model from another one of it."""
 
     model: str
     matching: Matching
     gallery: int
     directions: dict[str, Direction]
     others: Mapping[int, str] = field(default_factory=dict)
+    centring: bool = False
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The model, and what tells two evaluations of it apart."""
+        return self.model + self.label
 
     def to_json(self) -> dict[str, Any]:
         """The JSON contract: fields may be added, never renamed."""
         pairs = self.matching
-        fields: dict[str, Any] = {"model": self.model}
+        fields: dict[str, Any] = {"model": self.model, "centring": self.centring}
         fields |= {name: direction.to_json() for name, direction in self.directions.items()}
         fields |= {"n_images": len(pairs.contents), "n_captions": len(pairs.right_images), "n_pairs": pairs.pairs}
         fields |= {"n_gallery": self.gallery, "confidence": resampling.LEVEL}
@@ -162,8 +170,7 @@ def compare(evaluations: Sequence[Evaluation], *, draws: int, seed: int) -> list
             rows = zip(MEANS, value, low, high, adjusted[place], strict=True)
             found[place][direction] = {name: Difference(*map(float, numbers)) for name, *numbers in rows}
     return [
-        Comparison((one.model, other.model), differences)
-        for (one, other), differences in zip(pairs, found, strict=True)
+        Comparison((one.name, other.name), differences) for (one, other), differences in zip(pairs, found, strict=True)
     ]
 
 

@@ -37,6 +37,7 @@ OPTION_WORDS: dict[str, tuple[type, ...]] = {
     "exact": (bool,),
     "offline": (bool,),
     "templates": (bool,),
+    "centring": (bool,),
     "allow_private_urls": (bool,),
 }
 WORDS = TERM_WORDS | FILTER_WORDS | OPTION_WORDS
@@ -52,7 +53,8 @@ class Query:
     `min_score` is the least cosine, `min_confidence` the least confidence; `diverse` shows near-duplicates, which are
     images with a cosine of `diverse_at` or more, once; with `include_self` files of the same bytes as an image among
     the terms may be results too; `exact` compares with every image; `offline` includes images in folders that are
-    offline; `templates` puts short texts into an ensemble of templates or does not (None: as is best for the model);
+    offline; `templates` puts short texts into an ensemble of templates or does not, `centring` takes off them what all
+    have in common or does not (None: as is best for the model, but no centring where `templates` is False);
     `allow_private_urls` fetches query images from this machine's own network too.
     """
 
@@ -69,6 +71,7 @@ class Query:
     exact: bool = False
     offline: bool = False
     templates: bool | None = None
+    centring: bool | None = None
     allow_private_urls: bool = False
 
     def __post_init__(self) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from mmsearch.centring import centred
 from mmsearch.confidence import Background
-from mmsearch.embedding_queries import ALPHA, BETA, GAMMA
+from mmsearch.embedding_queries import ALPHA, BETA, GAMMA, wording
 from mmsearch.query import Query
 from mmsearch.reference_captions import caption_vectors
 from mmsearch.store.catalog import Catalog, StoredEncoder
+from mmsearch.terms import Term
 from mmsearch.types import Encoder
 from mmsearch.unit_vectors import units
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Matrix = NDArray[np.float32]
+
+# What a term is: a text as it is, one that is centred, or an image.
+Kind = Literal["text", "centred", "image"]
 
 # Unrelated questions. With 64 instead, absent subjects gave 1 to 3 in 100 more results.
 _QUESTIONS = 256
@@ -35,40 +40,50 @@ _RUNS = 64
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a question is made of: for each term whether it is a text, and its weight; and if there is more and less."""
+    """What a question is made of: the kind of each term and its weight; and if there is more and less."""
 
-    terms: tuple[tuple[bool, float], ...]
+    terms: tuple[tuple[Kind, float], ...]
     more: bool
     less: bool
 
     @classmethod
-    def of(cls, query: Query) -> Form:
-        terms = tuple((term.kind == "text", term.weight) for term in query.terms)
+    def of(cls, query: Query, spec: str) -> Form:
+        """The form that a query has for the model `spec`, which centres some texts."""
+        terms = tuple((_kind(term, query, spec), term.weight) for term in query.terms)
         return cls(terms, bool(query.more), bool(query.less))
 
     @property
     def has_text(self) -> bool:
-        return any(is_text for is_text, _ in self.terms)
+        return any(kind != "image" for kind, _ in self.terms)
 
     def questions(self, captions: Matrix, images: Matrix) -> Matrix:
         """Unit vectors (m, dim) of unrelated questions of this form, as `mmsearch.embedding_queries` adds terms up."""
+        pools = {"text": captions, "image": images}
+        if any(kind == "centred" for kind, _ in self.terms):
+            pools["centred"] = centred(captions, captions.mean(axis=0))
         if len(self.terms) + self.more + self.less == 1 and (not self.terms or self.terms[0][1] > 0):
-            return (captions if self.terms and self.terms[0][0] else images)[:_QUESTIONS]
+            return pools[self.terms[0][0] if self.terms else "image"][:_QUESTIONS]
         rng = np.random.default_rng(0)
 
         def drawn(pool: Matrix) -> Matrix:
             return pool[rng.integers(0, len(pool), _QUESTIONS)]
 
-        if any(not len(captions if is_text else images) for is_text, _ in self.terms) or not len(images):
+        if any(not len(pools[kind]) for kind, _ in self.terms) or not len(images):
             return images[:0]
         total = np.zeros((_QUESTIONS, images.shape[1]), np.float32)
         largest = max((abs(weight) for _, weight in self.terms), default=1.0)
-        for is_text, weight in self.terms:
-            total += np.float32(weight / largest) * drawn(captions if is_text else images)
+        for kind, weight in self.terms:
+            total += np.float32(weight / largest) * drawn(pools[kind])
         total = ALPHA * units(total)
         for given, weight in ((self.more, BETA), (self.less, -GAMMA)):
             total += np.float32(weight * given) * drawn(images)
         return units(total)
+
+
+def _kind(term: Term, query: Query, spec: str) -> Kind:
+    if term.kind != "text":
+        return "image"
+    return "centred" if wording(term, query).is_centred(spec) else "text"
 
 
 @dataclass
@@ -87,7 +102,7 @@ class Unrelated:
 
     def background(self, query: Query, stored: StoredEncoder, encoder: Callable[[], Encoder]) -> Background:
         """What the scores of a question are compared with. `encoder` loads the model, where texts need it."""
-        form = Form.of(query)
+        form = Form.of(query, stored.info.spec)
         images, whole = self._sample(stored)
         if form not in self._backgrounds:
             captions = self._caption_vectors(stored, encoder) if form.has_text else images[:0]

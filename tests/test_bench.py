@@ -71,6 +71,30 @@ def test_confidence() -> None:
     assert (np.diff(shares, axis=0) <= 0).all()  # a higher cut shows no more
 
 
+def test_vectors_and_words(tmp_path: Path) -> None:
+    """Nouns of which an eighth shows in each photo, and photos that are near to any text: what centring is for."""
+    rng = np.random.default_rng(0)
+    subjects = np.linalg.qr(rng.normal(size=(64, 64)))[0]
+    common, nouns, bank = subjects[0], subjects[1:33], subjects[33:]
+    shown = rng.random((200, 32)) < 0.125
+    images = shown @ nouns + rng.uniform(0, 4, (200, 1)) * common + 0.1 * rng.normal(size=(200, 64))
+    np.savez(tmp_path / "made.npz", images=images, texts=nouns + 3 * common, bank_others=bank + 3 * common)
+    lines = [
+        {"word": str(row), "text_row": row, "images": np.flatnonzero(photos).tolist() if row % 4 else []}
+        for row, photos in enumerate(shown.T)
+    ]
+    (tmp_path / "words.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    result = run("vectors_and_words.py", tmp_path)
+    assert (result["images"], result["words"], result["bank"]) == (200, 32, "bank_others")
+    ranking = result["ranking"]
+    assert ranking["words"] == 24 and ranking["gain"]["better"] + ranking["gain"]["worse"] <= 24
+    assert ranking["strengths"]["0.0"]["map"] + 0.1 < ranking["strengths"]["0.75"]["map"]
+    assert ranking["gain"]["interval"][0] > 0
+    for told in result["confidence"].values():
+        assert sum(told["questions"].values()) == 32 and told["questions"]["absent"] == 8
+        assert sum(band["results"] for band in told["right_at"]) == 320
+
+
 def test_labelled_photos() -> None:
     labels = json.loads((BENCH / "labelled_photos.json").read_text("utf-8"))
     assert len(set(labels["photos"])) == 120 and len(labels["queries"]) == 82

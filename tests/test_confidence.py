@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch import Collection, config, encoders
+from mmsearch.centring import centred
 from mmsearch.confidence import BEST, LEAST_QUESTIONS, TAIL, Background, confidences
 from mmsearch.encoders import load_encoder
 from mmsearch.errors import UsageError
@@ -132,12 +133,14 @@ def test_few_images_give_finite_confidences_or_none(count: int) -> None:
 def test_unrelated_questions_have_the_form_of_the_one_asked(collection: Collection) -> None:
     words, images = units(256, 8, 17), units(40, 8, 18)
 
-    def questions(**asked: object) -> np.ndarray:
-        return Form.of(collection.query(**asked)).questions(words, images)
+    def questions(spec: str = "starter", **asked: object) -> np.ndarray:
+        return Form.of(collection.query(**asked), spec).questions(words, images)
 
     assert np.array_equal(questions(text="a cat"), words)
     assert np.array_equal(questions(like=1), images)
     assert np.array_equal(questions(more=[1, 2]), images)
+    assert np.array_equal(questions("ViT-B-32/openai", text="a cat"), centred(words, words.mean(axis=0)))
+    assert np.array_equal(questions("ViT-B-32/openai", text="a cat", templates=False), words)
     mixed = questions(text="a cat", minus="b", image="x.jpg:2")
     assert mixed.shape == (256, 8) and np.allclose(np.linalg.norm(mixed, axis=1), 1, atol=1e-5)
     # 1, -1 and 2 of random directions: the image's share of the sum is 2 / sqrt(6).

@@ -30,7 +30,7 @@ def words(params: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a command's options that ask, and were given."""
     from mmsearch.query import WORDS
 
-    flags = {name for name, kinds in WORDS.items() if kinds == (bool,)} - {"has_gps", "templates"}
+    flags = {name for name, kinds in WORDS.items() if kinds == (bool,)} - {"has_gps", "templates", "centring"}
     given = {name: value for name, value in params.items() if name in WORDS and value not in (None, [], ())}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     return {name: value for name, value in plain.items() if value or name not in flags}

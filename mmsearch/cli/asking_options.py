@@ -57,8 +57,16 @@ TemplatesOption = Annotated[
     bool | None,
     typer.Option(
         "--templates/--raw",
-        help="Put texts of up to three words in templates, or never.",
+        help="Put texts of up to three words in templates, or take them as they are (then not centred either).",
         show_default="what measured best for the model",
+    ),
+]
+CentringOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--centring/--no-centring",
+        help="Take off texts of up to five words what all short texts have in common, or never.",
+        show_default="what measured best for the model; not with --raw",
     ),
 ]
 MinConfidenceOption = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,15 @@ _WORST = 20
 
 # Pictures of a round of naming: enough for a first impression, few enough for five minutes.
 _ROUND = 20
+
+
+class CentringChoice(StrEnum):
+    """What is done to short texts that search images; see `mmsearch.centring`."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+    both = "both"
 
 
 def evaluate(
@@ -58,6 +68,13 @@ def evaluate(
             "without SOURCE]",
         ),
     ] = None,
+    centring: Annotated[
+        CentringChoice,
+        typer.Option(
+            metavar="auto|on|off|both",
+            help="Whether short texts are centred: as in queries, always, never, or evaluated with and without.",
+        ),
+    ] = CentringChoice.auto,
     worst: Annotated[
         int, typer.Option(min=0, metavar="N", help="Also list the N queries of each direction that went worst.")
     ] = 0,
@@ -89,7 +106,8 @@ def evaluate(
     model.
     """
     if label:
-        if any((source, images, model, split, prompt, worst, gallery, json_output, whole is not None)):
+        others = (source, images, model, split, prompt, worst, gallery, json_output, whole is not None)
+        if any(others) or centring != CentringChoice.auto:
             raise UsageError("--label takes only -C, --count, --open and --seed", "leave out the rest")
         from mmsearch.cli.labelling import name_pictures
 
@@ -105,7 +123,7 @@ def evaluate(
         raise UsageError("--whole needs a collection to search", "name it with -C")
     if whole and len(model or ()) > 1:
         raise UsageError("--whole takes one model, the collection's own", "leave out --whole or --model")
-    outcome = _run(captions, Settings(tuple(model or ()), place, whole, device, seed=seed))
+    outcome = _run(captions, Settings(tuple(model or ()), place, whole, device, centring.value, seed=seed))
     left_out = dict.fromkeys(captions.missing, "there is no such file") | outcome.left_out
     _say_left_out(left_out)
     _print(outcome, captions, worst, seed, json_output)

@@ -46,11 +46,11 @@ def gallery_entries(evaluation: Evaluation, count: int) -> Iterator[Entry]:
     for wrong in evaluation.worst(TEXT_TO_IMAGE, count):
         asked = f"text: {wrong.query}"
         scores = f"cosine {wrong.right_score:.3f}; the first had {wrong.first_score:.3f}"
-        yield Entry(wrong.right, f"rank {wrong.rank}: {wrong.query}", (evaluation.model, asked, scores))
-        yield Entry(wrong.first, f"came first: {wrong.query}", (evaluation.model, asked, scores))
+        yield Entry(wrong.right, f"rank {wrong.rank}: {wrong.query}", (evaluation.name, asked, scores))
+        yield Entry(wrong.first, f"came first: {wrong.query}", (evaluation.name, asked, scores))
     for wrong in evaluation.worst(IMAGE_TO_TEXT, count):
         notes = (
-            evaluation.model,
+            evaluation.name,
             f"right: {wrong.right} (cosine {wrong.right_score:.3f})",
             f"came first: {wrong.first} (cosine {wrong.first_score:.3f})",
         )
@@ -64,7 +64,7 @@ def _figures(evaluation: Evaluation) -> list[str]:
         counts[1] = number(pairs.classes, "class") if pairs.classes == 1 else f"{pairs.classes:,} classes"
     if evaluation.gallery > len(pairs.contents):
         counts.append(f"searched among {number(evaluation.gallery, 'image')}")
-    lines = [f"{printable(evaluation.model)}: {', '.join(counts)}; in brackets 95 % intervals"]
+    lines = [f"{printable(evaluation.name)}: {', '.join(counts)}; in brackets 95 % intervals"]
     lines.append(f"{'':<13}" + "".join(f"{_TITLES[direction]:<26}" for direction in DIRECTIONS).rstrip())
     for place, name in enumerate(FIGURES):
         cells = [_cell(evaluation, direction, place) for direction in DIRECTIONS]

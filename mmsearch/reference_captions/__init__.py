@@ -37,10 +37,10 @@ def caption_vectors(fingerprint: str, dim: int, encoder: Callable[[], Encoder]) 
             kept = np.load(path, allow_pickle=False)
             if kept.shape == (len(texts), dim) and kept.dtype == np.float16 and np.isfinite(kept).all():
                 return units(kept.astype(np.float32))
-    vectors = encoder().encode_texts(texts)
+    made = encoder().encode_texts(texts).astype(np.float16)
     with contextlib.suppress(OSError):  # in a cache that cannot be written, they are made again
-        _keep(place, vectors.astype(np.float16))
-    return vectors
+        _keep(place, made)
+    return units(made.astype(np.float32))  # the same as later, when they are read
 
 
 def captions() -> list[str]:

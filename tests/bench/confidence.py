@@ -2,9 +2,9 @@
 
     python tests/bench/confidence.py [--stamps FOLDER] [--photos FOLDER]
 
-For each question with known answers: with its right images there ("present"), is one of them still shown after the cut
-at `config.LIKELY`? Without them ("absent"), is anything shown? All results are looked at, not only the first ten. Three
-sets, with the built-in model:
+For each question with known answers: with its right images there ("present"), does `--likely` (a confidence of
+`config.LIKELY` or more) keep one of them? Without them ("absent"), does it keep anything? All results are looked at,
+not only the first ten. Three sets, with the built-in model:
 
 - sample: `sample_data`, each caption a question with one right photo. Always there.
 - stamps: `apt-get download tuxpaint-stamps-default && dpkg-deb -x tuxpaint-stamps-default_*.deb FOLDER`. Every caption
@@ -44,6 +44,9 @@ from mmsearch.preprocess import prepare
 from mmsearch.reference_captions import caption_vectors
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+from vectors_and_words import auroc, bands  # noqa: E402
+
 SAMPLE_DATA = HERE.parents[1] / "sample_data"
 
 CUTS = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -67,11 +70,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The best confidence without and with the right images, and the rank of the first right image, from 0."""
+    """The best confidence without and with the right images, and the rank of the first right image, from 0.
+
+    `ten` are the confidences of the ten best results, (10,) or fewer, and `right` says which of them are right.
+    """
 
     absent: float
     kept: float
     rank: int
+    ten: NDArray[np.float64]
+    right: NDArray[np.bool_]
 
 
 def main() -> None:
@@ -110,7 +118,6 @@ def _sample() -> tuple[list[Path], list[Question]]:
 
 
 def _stamps(folder: Path) -> tuple[list[Path], list[Question]]:
-    sys.path.insert(0, str(HERE))
     from stamps import stamps
 
     found = stamps(folder.absolute())
@@ -161,7 +168,7 @@ def _ask(question: Question, text: NDArray[np.float32], vectors: Any, captions: 
     right = question.right[best]
     absent = _answer(text, vectors[~question.related], captions)[1] if not question.related.all() else np.zeros(1)
     rank = int((scores > scores[question.right].max()).sum())
-    return Outcome(float(absent.max()), float(sure[right].max(initial=0.0)), rank)
+    return Outcome(float(absent.max()), float(sure[right].max(initial=0.0)), rank, sure[:10], right[:10])
 
 
 def _answer(text: NDArray[np.float32], vectors: Any, captions: Any) -> tuple[NDArray[np.intp], Any]:
@@ -178,8 +185,13 @@ def _summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "ten": [outcome.kept for outcome in outcomes if outcome.rank < 10],
         "first": [outcome.kept for outcome in outcomes if outcome.rank == 0],
     }
-    shown = {name: _rate([value >= config.LIKELY for value in values]) for name, values in groups.items()}
+    shown: dict[str, Any] = {
+        name: _rate([value >= config.LIKELY for value in values]) for name, values in groups.items()
+    }
     roc = [[cut, *(round(_share(values, cut), 3) for values in groups.values())] for cut in CUTS]
+    separated = auroc(np.array(groups["first"]), np.array(groups["absent"]))
+    right_at = bands(np.concatenate([one.ten for one in outcomes]), np.concatenate([one.right for one in outcomes]))
+    shown |= {"auroc": round(separated, 3), "right_at": right_at}
     return {**shown, "roc": {"columns": ["cut", *groups], "rows": roc}}
 
 

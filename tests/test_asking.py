@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -88,6 +89,85 @@ def test_standard_input_may_have_a_weight(sample_data: Path, indexed: Path) -> N
 def test_usage_errors_are_one_line(command: Command, indexed: Path, arguments: list[str]) -> None:
     outcome = command("query", *arguments, "-C", indexed)
     assert outcome.code == 2 and outcome.out == "" and outcome.err.count("\n") == 1, outcome.err
+
+
+# --- words ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["a", "dog", "on", "grass"], "a dog on grass"),
+        (["a", "dog", "-k", "3", "on grass"], "a dog on grass"),
+        (["--no-gps", "a", "dog", "--exact"], "a dog"),
+        (["a  dog"], "a  dog"),  # one text stays as it is
+        (["--", "a", "--minus", "-k"], "a --minus -k"),
+        (["a dog", "--minus", "people", "at night"], "a dog at night"),
+    ],
+)
+def test_words_are_joined(command: Command, indexed: Path, arguments: list[str], text: str) -> None:
+    answer = command("query", "-C", indexed, "--json", *arguments).json
+    assert answer["query"]["text"] == text
+    assert answer["query"]["terms"][0] == {"kind": "text", "value": text, "weight": 1.0}
+
+
+@pytest.mark.parametrize("arguments", [[""], ["", " "], [" "]])
+def test_words_of_nothing_are_refused(command: Command, indexed: Path, arguments: list[str]) -> None:
+    refused = command("query", *arguments, "-C", indexed)
+    assert refused.code == 2 and "the query text is empty" in refused.err and refused.err.count("\n") == 1
+
+
+def test_joined_words_are_remembered_as_one_text(command: Command, indexed: Path) -> None:
+    command("query", "a", "dog", "-C", indexed, "--session", "s")
+    assert "refining 'a dog'" in command("query", "--more", 1, "-C", indexed, "--session", "s").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advised"),
+    [
+        (["dog.jpg"], "dog.jpg is an image, but was taken as words; to look for images like it: "
+                      "mmsearch query --image dog.jpg"),
+        (["my dog.jpg"], "mmsearch query --image 'my dog.jpg'"),
+        (["my", "dog.jpg"], "my dog.jpg is an image, but was taken as words; to look for images like it: "
+                            "mmsearch query --image 'my dog.jpg'"),
+        (["dog.jpg", "cat.jpg"], "dog.jpg, cat.jpg are images, but were taken as words; to look for images like them: "
+                                 "mmsearch query --image dog.jpg --image cat.jpg"),
+        (["--", "-dog.jpg"], "mmsearch query --image ./-dog.jpg"),
+        (["nameless"], "mmsearch query --image nameless"),
+        (["a", "dog.jpg"], None),
+        (["notes.txt"], None),
+        (["gone.jpg"], None),
+        (["folder.jpg"], None),
+        (["pipe.jpg"], None),
+        (["a dog", "--image", "dog.jpg"], None),
+    ],
+)  # fmt: skip
+def test_a_text_that_names_an_image_gets_its_answer_and_advice(
+    command: Command,
+    indexed: Path,
+    sample_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    advised: str | None,
+) -> None:
+    for name in ("dog.jpg", "cat.jpg", "my dog.jpg", "-dog.jpg", "nameless"):
+        (tmp_path / name).write_bytes((sample_data / "dog.jpg").read_bytes())
+    (tmp_path / "notes.txt").write_text("a dog")
+    (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MMSEARCH_COLLECTION", str(indexed))
+    answer = command("query", "--paths", "-k", 3, *arguments)
+    assert answer.code == 0 and len(answer.out.splitlines()) == 3
+    if advised is None:
+        assert answer.err == ""
+        return
+    assert answer.err.count("\n") == 1 and answer.err.endswith(f"{advised}\n")
+    typed = shlex.split(answer.err.partition("mmsearch query ")[2])
+    assert command("query", *typed, "--paths").code == 0, "the command works as it stands"
+    elsewhere = command("query", "-C", indexed, "--paths", *arguments).err
+    assert elsewhere.endswith(f"-C {indexed}\n"), "and asks the same collection"
 
 
 # --- the last answer ---

@@ -33,6 +33,8 @@ def words(params: Mapping[str, Any]) -> dict[str, Any]:
     flags = {name for name, kinds in WORDS.items() if kinds == (bool,)} - {"has_gps", "templates", "centring"}
     given = {name: value for name, value in params.items() if name in WORDS and value not in (None, [], ())}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    if "text" in plain:
+        plain["text"] = " ".join(plain["text"])
     return {name: value for name, value in plain.items() if value or name not in flags}
 
 

@@ -9,7 +9,9 @@ import typer
 
 from mmsearch import config
 
-TextArgument = Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for, in words.")]
+TextArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="TEXT...", help="What to look for, in words; quotes are not needed.")
+]
 PlusOption = Annotated[
     list[str] | None,
     typer.Option("--plus", metavar="TEXT[:WEIGHT]", help="Also look for this, so much (1 by default); repeatable."),

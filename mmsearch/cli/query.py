@@ -115,7 +115,7 @@ def query(
     collection: CollectionOption = None,
 ) -> None:
     """Find the images that match words or pictures, best first; with filters alone, list the newest."""
-    from mmsearch.cli import asking
+    from mmsearch.cli import asking, named_files
     from mmsearch.cli.actions import Actions
     from mmsearch.cli.outputs import Output
     from mmsearch.collection import Collection
@@ -130,6 +130,9 @@ def query(
             from mmsearch.cli.batch import run
 
             raise typer.Exit(run(photos, batch, asking.only_options(given)))
+        advice = named_files.advice(text or (), collection)
+        if advice:
+            _say(advice)
         asked = asking.question(photos, given, session)
         hits = photos.search_many([asked.query])[0]
         asking.remember(photos, asked, session, hits)

@@ -161,10 +161,11 @@ class Collection:
         `where`.
 
         Options: `min_score`, a least cosine; `min_confidence`, a least confidence, 0 to 1 (see `mmsearch.confidence`);
-        `diverse`, show near-duplicates once, which are images with a cosine of `diverse_at` or more; `include_self`,
-        also files with the bytes of an image among the terms; `exact`, compare with every image; `offline`, also images
-        in folders that are offline; `templates`, put short texts in templates or do not; `centring`, take off short
-        texts what all have in common or do not; `allow_private_urls`.
+        `likely`, the least confidence `mmsearch.config.LIKELY`; `diverse`, show near-duplicates once, which are images
+        with a cosine of `diverse_at` or more; `include_self`, also files with the bytes of an image among the terms;
+        `exact`, compare with every image; `offline`, also images in folders that are offline; `templates`, put short
+        texts in templates or do not; `centring`, take off short texts what all have in common or do not;
+        `allow_private_urls`.
 
         Raises `UsageError`, `DecodeError`, `SourceError`, `CollectionNotFoundError`, `CollectionEmptyError`,
         `ModelError`.

@@ -10,7 +10,8 @@ from mmsearch.errors import UsageError
 DEFAULT_COLLECTION = "default"
 DEFAULT_TOP = 10
 
-# The confidence below which a result is left out of the table (see confidence.py).
+# The confidence from which on a result counts as likely (see confidence.py): others are shown as weaker, and left out
+# where the user asks for it.
 LIKELY = 0.9
 
 # The cosine of two images from which on they are near-duplicates. With the built-in model, of 144 photos 94 % or more

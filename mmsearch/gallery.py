@@ -61,8 +61,9 @@ def gallery_page(title: str, entries: Sequence[Entry]) -> tuple[str, list[tuple[
 def _figure(thumbnail: Thumbnail) -> str:
     entry = thumbnail.entry
     name, notes = _text(entry.name), "".join(f"<li>{_text(note)}</li>" for note in entry.notes)
-    return f"""<li><figure>
-<button type="button" aria-label="Enlarge {name}">{_picture(thumbnail)}</button>
+    kind, told = (' class="weak"', ", a weaker match") if entry.weak else ("", "")
+    return f"""<li{kind}><figure>
+<button type="button" aria-label="Enlarge {name}{told}">{_picture(thumbnail)}</button>
 <figcaption><span class="name">{name}</span> <span class="heading">{_text(entry.heading)}</span></figcaption>
 <div class="more"><ul>{notes}</ul><a href="{_link(entry.path)}">{_text(entry.path)}</a></div>
 </figure></li>"""

@@ -62,7 +62,7 @@ class Judge:
             found = self._confident([answers[number] for number in numbers], background, stored)
             for number, judged in zip(numbers, found, strict=True):
                 hits[number] = judged
-        return [_likely(answer.query, judged) for answer, judged in zip(answers, hits, strict=True)]
+        return [sure_enough(judged, answer.query.min_confidence) for answer, judged in zip(answers, hits, strict=True)]
 
     def _confident(self, answers: Sequence[Answer], background: Background, stored: StoredEncoder) -> list[list[Hit]]:
         """The hits of answers that share a background and what has been read, with their confidences."""
@@ -86,10 +86,9 @@ def _wanted(answer: Answer) -> NDArray[np.int64]:
     return np.array(list(ids), np.int64)
 
 
-def _likely(query: Query, hits: list[Hit]) -> list[Hit]:
-    """Those that are as sure as was asked for, or of which that cannot be told."""
-    if query.min_confidence is None:
+def sure_enough(hits: list[Hit], least: float | None) -> list[Hit]:
+    """Those of at least this confidence, or of which none can be told, ranked anew; None leaves out nothing."""
+    if least is None:
         return hits
-    least = query.min_confidence
     kept = [hit for hit in hits if hit.confidence is None or hit.confidence >= least]
     return [replace(hit, rank=rank) for rank, hit in enumerate(kept, 1)]

@@ -25,8 +25,9 @@ _TEXT, _LINE, _LABEL = 16, 22, 56
 
 _PAPER, _FRAME, _INK, _QUIET = (247, 246, 243), (236, 234, 228), (29, 28, 26), (106, 103, 96)
 
-# What stands for a mark that the font lacks, by its Unicode category: dashes, combining accents.
-_STAND_INS = {"Pd": "-", "Mn": ""}
+# What stands for a character that the font lacks: the full mark of results, and by Unicode category dashes and
+# combining accents.
+_STAND_INS = {"●": "*", "Pd": "-", "Mn": ""}
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -112,7 +113,7 @@ def _drawable(font: _Font, words: str) -> str:
     for mark in words:
         plain = unicodedata.normalize("NFKD", mark)
         kept = mark if _has(font, mark, missing) else "".join(part for part in plain if _has(font, part, missing))
-        shown.append(kept or _STAND_INS.get(unicodedata.category(mark), "?"))
+        shown.append(kept or _STAND_INS.get(mark, _STAND_INS.get(unicodedata.category(mark), "?")))
     return "".join(shown)
 
 

@@ -31,6 +31,7 @@ OPTION_WORDS: dict[str, tuple[type, ...]] = {
     "top": (int,),
     "min_score": (int, float),
     "min_confidence": (int, float),
+    "likely": (bool,),
     "diverse": (bool,),
     "diverse_at": (int, float),
     "include_self": (bool,),
@@ -41,6 +42,9 @@ OPTION_WORDS: dict[str, tuple[type, ...]] = {
     "allow_private_urls": (bool,),
 }
 WORDS = TERM_WORDS | FILTER_WORDS | OPTION_WORDS
+
+# Two ways to say one thing: `likely` is the least confidence `config.LIKELY`.
+_HOW_SURE = {"likely", "min_confidence"}
 
 _NOTHING = "give TEXT, --image PATH, --like PATH_OR_ID, or a filter such as --in DIR"
 
@@ -87,7 +91,7 @@ class Query:
             raise UsageError(f"{self.min_confidence} is no confidence", "--min-confidence takes a number from 0 to 1")
         if self.min_confidence is not None and not self.has_subject:
             raise UsageError(
-                "--min-confidence without a text or an image", "a list by date has no scores: leave it out"
+                "--likely or --min-confidence without a text or an image", "a list by date has no scores: leave it out"
             )
         if not 0 < self.diverse_at <= 1:
             raise UsageError(
@@ -116,6 +120,10 @@ def from_words(words: Mapping[str, Any]) -> Query:
             raise UsageError(f"{one_line(repr(value))} is no value for {name!r}")
     if "diverse_at" in given:
         given.setdefault("diverse", True)
+    if given.pop("likely", False):
+        if "min_confidence" in given:
+            raise UsageError("--likely and --min-confidence both say how sure results must be", "give one of them")
+        given["min_confidence"] = config.LIKELY
     return Query(
         terms=gather(**{name: given[name] for name in TERM_WORDS if name in given and name not in {"more", "less"}}),
         more=_indexed(given.get("more", ()), "more"),
@@ -123,6 +131,12 @@ def from_words(words: Mapping[str, Any]) -> Query:
         filters=Filters.from_words({name: given[name] for name in FILTER_WORDS if name in given}),
         **{name: given[name] for name in OPTION_WORDS if name in given},
     )
+
+
+def overriding(before: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
+    """All words together; `words` win over those `before`, also where they say the least confidence in another way."""
+    replaced = _HOW_SURE if _HOW_SURE & words.keys() else set()
+    return {name: value for name, value in before.items() if name not in replaced} | dict(words)
 
 
 def _is_sound(value: Any) -> bool:

@@ -24,11 +24,15 @@ _AHEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture to show: the path of its file, a short heading such as a score, and lines of notes about it."""
+    """One picture to show: the path of its file, a short heading such as a score, and lines of notes about it.
+
+    `weak` says that it is less worth a look than others beside it.
+    """
 
     path: str
     heading: str = ""
     notes: tuple[str, ...] = ()
+    weak: bool = False
 
     @property
     def name(self) -> str:

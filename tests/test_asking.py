@@ -99,7 +99,7 @@ def test_usage_errors_are_one_line(command: Command, indexed: Path, arguments: l
     [
         (["a", "dog", "on", "grass"], "a dog on grass"),
         (["a", "dog", "-k", "3", "on grass"], "a dog on grass"),
-        (["--no-gps", "a", "dog", "--exact"], "a dog"),
+        (["--no-gps", "a", "dog", "--likely"], "a dog"),
         (["a  dog"], "a  dog"),  # one text stays as it is
         (["--", "a", "--minus", "-k"], "a --minus -k"),
         (["a dog", "--minus", "people", "at night"], "a dog at night"),

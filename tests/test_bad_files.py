@@ -80,7 +80,7 @@ def test_names_of_all_kinds_are_indexed_and_found(
     assert counts["new"] == len(NAMES) + 1
     assert lines == []
     assert index(command, place, code=0)[0]["unchanged"] == len(NAMES) + 1
-    table = command("query", "a dog", "-C", place, "-k", 20, "--all").out
+    table = command("query", "a dog", "-C", place, "-k", 20).out
     assert len(table.splitlines()) == len(NAMES) + 1
     assert all(line.isprintable() for line in table.splitlines())
     for line in command("query", "a dog", "-C", place, "-k", 20, "--jsonl").out.splitlines():

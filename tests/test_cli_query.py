@@ -23,10 +23,10 @@ FIELDS = {
 
 
 def test_cat_comes_first(command: Command, indexed: Path) -> None:
-    lines = command("query", "a cat", "-C", indexed, "-k", 3, "--all").out.splitlines()
+    lines = command("query", "a cat", "-C", indexed, "-k", 3).out.splitlines()
     assert len(lines) == 3
-    rank, score, confidence, path = lines[0].split(maxsplit=3)
-    assert rank == "1" and 0 < float(score) <= 1 and 0 < float(confidence) <= 1 and path.endswith("cat.jpg")
+    rank, score, sure, path = lines[0].split(maxsplit=3)
+    assert rank == "1" and 0 < float(score) <= 1 and sure == "●●●" and path.endswith("cat.jpg")
 
 
 def test_most_captions_find_their_photo(sample_data: Path, indexed: Path) -> None:

@@ -236,35 +236,3 @@ def test_a_stored_image_needs_no_model_for_it(
     with Collection.open(indexed) as photos:
         best = photos.search(like=sample_data / "dog.jpg")[0]
     assert Path(best.path).name == "spaniels.jpg" and best.confidence is not None
-
-
-def test_the_table_leaves_out_weak_matches_and_other_outputs_do_not(command: Command, indexed: Path) -> None:
-    asked = ("query", "a dog", "-C", indexed)
-    found = command(*asked, "--json").json["results"]
-    likely = [result for result in found if result["confidence"] >= config.LIKELY]
-    assert len(found) == 10 and 0 < len(likely) < 10
-    table = command(*asked)
-    assert len(table.out.splitlines()) == len(likely) and table.code == 0
-    assert f"{10 - len(likely)} weak matches left out; --all shows them" in table.err
-    assert f"{likely[0]['score']:.3f}  {likely[0]['confidence']:.2f}  {likely[0]['path']}" in table.out
-    for option in ("--paths", "--jsonl"):
-        assert len(command(*asked, option).out.splitlines()) == 10
-    for option in (["--all"], ["--min-confidence", 0], ["--min-score", -1]):
-        everything = command(*asked, *option)
-        assert len(everything.out.splitlines()) == 10 and everything.err == ""
-
-
-def test_nothing_likely_is_an_answer(command: Command, indexed: Path) -> None:
-    asked = ("query", "a washing machine", "-C", indexed)
-    answer = command(*asked)
-    assert answer.out == "" and answer.code == 0
-    assert "nothing found that is likely; 10 weak matches with --all" in answer.err
-    assert command(*asked, "--fail-empty").code == 1
-    assert command(*asked, "--fail-empty", "--all").code == 0
-    assert command(*asked, "--fail-empty", "--json").code == 0
-
-
-def test_a_question_with_an_image_has_a_whole_table(command: Command, indexed: Path, photos: Path) -> None:
-    answer = command("query", "--image", photos / "rocket.jpg", "-C", indexed, "-k", 10)
-    assert len(answer.out.splitlines()) == 10
-    assert "weak" not in answer.err

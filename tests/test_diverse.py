@@ -120,7 +120,7 @@ def test_copies_of_a_file_are_near_duplicates(photos: Path, tmp_path: Path) -> N
 
 def test_on_the_command_line_and_in_batch(command: Command, bursts: Path, tmp_path: Path) -> None:
     where = ("-C", bursts / "collection.mmsearch")
-    table = command("query", "a cat", "--diverse", "--all", *where).out.splitlines()
+    table = command("query", "a cat", "--diverse", *where).out.splitlines()
     assert len(table) == 5 and table[0].endswith("  (+4 similar)")
     assert sorted(line.partition("  (")[2] for line in table) == ["", "", "+2 similar)", "+3 similar)", "+4 similar)"]
     result = command("query", "a cat", "--diverse", "-k", 1, "--json", *where).json["results"][0]
@@ -129,7 +129,7 @@ def test_on_the_command_line_and_in_batch(command: Command, bursts: Path, tmp_pa
     source = tmp_path / "lines"
     source.write_text(json.dumps({"text": "a cat", "diverse": True, "top": 1}) + "\n")
     assert json.loads(command("query", "--batch", source, *where).out)["results"][0]["duplicates"] == 4
-    apart = command("query", "a cat", "--diverse-at", 1, "-k", 3, "--all", *where).out.splitlines()
+    apart = command("query", "a cat", "--diverse-at", 1, "-k", 3, *where).out.splitlines()
     assert len(apart) == 3 and "similar" not in "".join(apart)
 
 

@@ -8,6 +8,7 @@ import io
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -108,6 +109,15 @@ def test_the_policy_allows_the_one_script_and_style(page: Reader) -> None:
 def test_words_are_escaped(page: Reader) -> None:
     shown = NASTY.replace("\u202e", "\ufffd").replace("\n", "\ufffd").replace("\x1b", "\ufffd")
     assert page.text.count(shown) == 4  # in the title, its heading, and an entry's heading and note
+
+
+def test_weaker_matches_are_marked_for_eyes_and_ears(entries: list[Entry]) -> None:
+    weak = [entries[0], replace(entries[1], weak=True)]
+    page = Reader(gallery_page("x", weak)[0])
+    assert [item.get("class") for item in page.all("li") if item.get("class")] == ["weak"]
+    names = [button["aria-label"] for button in page.all("button") if "Enlarge" in button["aria-label"]]
+    assert names == ["Enlarge dog.jpg", "Enlarge spaniels.jpg, a weaker match"]
+    assert ".weak button" in page.inline["style"]
 
 
 def test_links_lead_to_the_exact_files(page: Reader, entries: list[Entry]) -> None:

@@ -212,10 +212,10 @@ def test_a_model_of_its_own_tokenizer_is_advised_by_it(tmp_path: Path, write, te
 
 
 def test_a_query_gets_its_answer_and_one_line(command: Command, indexed: Path) -> None:
-    outcome = command("query", "一只猫", "-C", indexed, "-k", 1, "--all")
+    outcome = command("query", "一只猫", "-C", indexed, "-k", 1, "--paths")
     assert outcome.code == 0 and len(outcome.out.splitlines()) == 1
     assert outcome.err.count("\n") == 1 and "does not read Chinese script" in outcome.err
-    assert command("query", "a cat 😀", "-C", indexed, "-k", 1, "--all").err == ""
+    assert command("query", "a cat 😀", "-C", indexed, "-k", 1).err == ""
 
 
 def test_a_batch_gets_it_once(command: Command, indexed: Path, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_a_picture_that_is_gone_has_a_tile(entry: Entry, tmp_path: Path) -> None
     [
         ("dog (1).jpg", "dog (1).jpg"), ("Été – ñandú.jpg", "Ete - nandu.jpg"), ("日本.jpg", "??.jpg"),
         ("caf\udce9.jpg", "caf?.jpg"), ("a\nb.jpg", "a?b.jpg"), ("e\u0301.png", "e.png"), ("", ""),
+        ("1 · 0.5 · ●●·", "1 · 0.5 · **·"),
     ],
 )  # fmt: skip
 def test_letters_that_the_font_lacks_are_replaced(name: str, shown: str) -> None:

@@ -134,14 +134,14 @@ def test_nothing_is_said_or_filtered_where_all_is_there(
     command: Command, collection: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Catalog, "content_ids", lambda *_: pytest.fail("the usual query lists no contents"))
-    assert command("query", "a cat", "-C", collection, "--all").err == ""
+    assert command("query", "a cat", "-C", collection).err == ""
 
 
 def test_forget_drops_what_is_away(command: Command, collection: Path, disk: Path) -> None:
     unplug(disk, "missing")
     command("index", "-C", collection)
     assert "4 images" in command("forget", disk, "-C", collection).err
-    assert command("query", "a cat", "-C", collection, "--offline", "-k", 100, "--all").err == ""
+    assert command("query", "a cat", "-C", collection, "--offline", "-k", 100, "--paths").err == ""
     assert str(disk) not in command("info", "-C", collection).out
     assert command("index", "-C", collection).code == 0
 

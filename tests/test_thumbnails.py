@@ -146,7 +146,7 @@ def test_a_terminal_gets_what_it_says_it_knows(indexed: Path) -> None:
     [(keys, image)] = kitty_pictures(text)
     assert int(keys["c"]) < 80
     assert image.size == (int(keys["c"]) * 9, int(keys["r"]) * 18)
-    assert "1 · 0." in text and "   1   0." in text  # the labels, and then the table
+    assert "1 · 0." in text and "   1  0." in text  # the labels, and then the table
 
 
 def test_a_terminal_without_graphics_gets_blocks(indexed: Path) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmsearch.cli import marks
 from mmsearch.cli.render import number, printable, say
+from mmsearch.cli.table import date
 from mmsearch.errors import UsageError
 from mmsearch.types import Hit
 
@@ -45,14 +47,13 @@ class Actions:
 
             check(self.montage, top)
 
-    def run(self, hits: Sequence[Hit], title: str, *, found: int) -> int:
-        """Do all of it. Files that cannot be used are named on stderr. Returns the exit code.
+    def run(self, hits: Sequence[Hit], title: str) -> int:
+        """Do all of it with the hits, which are those shown. Files that cannot be used are named on stderr.
 
-        `found` is how many of the hits are shown: where that is none, nothing was found.
+        Returns the exit code.
         """
-        empty = self.fail_empty and not found
         if not hits:
-            return _NOTHING_FOUND if empty else 0
+            return _NOTHING_FOUND if self.fail_empty else 0
         failures: list[tuple[str, str]] = []
         if self.gallery is not None:
             from mmsearch.gallery import write_gallery
@@ -70,7 +71,7 @@ class Actions:
             failures += self._open(hits)
         for path, reason in dict(failures).items():
             say(f"{path}: {reason}")
-        return _NOTHING_FOUND if empty else _SOME_FAILED if failures else 0
+        return _SOME_FAILED if failures else 0
 
     def _place(self, hits: Sequence[Hit]) -> list[tuple[str, str]]:
         from mmsearch.cli.placing import copy, link, place
@@ -99,11 +100,14 @@ def entries(hits: Sequence[Hit]) -> list[Entry]:
     """What a page or a contact sheet says of each result."""
     from mmsearch.thumbnails import Entry
 
-    return [Entry(hit.path, _heading(hit), tuple(_notes(hit))) for hit in hits]
+    weaker = marks.weaker(hits)
+    return [Entry(hit.path, _heading(hit), tuple(_notes(hit)), weak) for hit, weak in zip(hits, weaker, strict=True)]
 
 
 def _heading(hit: Hit) -> str:
-    return f"{hit.rank}" if hit.score is None else f"{hit.rank} · {hit.score:.3f}"
+    measure = date(hit) if hit.score is None else f"{hit.score:.3f}"
+    sure = "" if hit.confidence is None else f" · {marks.mark(hit.confidence)}"
+    return f"{hit.rank} · {measure}{sure}"
 
 
 def _notes(hit: Hit) -> list[str]:
@@ -118,7 +122,7 @@ def _notes(hit: Hit) -> list[str]:
     if facts.latitude is not None and facts.longitude is not None:
         notes.append(f"{facts.latitude:.5f}, {facts.longitude:.5f}")
     if hit.confidence is not None:
-        notes.append(f"confidence {hit.confidence:.2f}")
+        notes.append(marks.in_words(hit.confidence))
     if hit.duplicates:
         notes.append(f"and {number(hit.duplicates, 'near-duplicate')}")
     return notes

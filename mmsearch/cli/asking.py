@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import UsageError
@@ -49,7 +49,7 @@ def only_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def question(photos: Collection, given: Mapping[str, Any], session: str | None) -> Question:
     """What was asked; with ranks after --more or --less, the last answer's question and these. Raises `UsageError`."""
-    from mmsearch.query import TERM_WORDS
+    from mmsearch.query import TERM_WORDS, overriding
 
     asked = {**given, "image": _with_stdin(given.get("image", []))}
     echo = {name: _alone(given, name) for name in ("text", "image", "like")}
@@ -62,7 +62,7 @@ def question(photos: Collection, given: Mapping[str, Any], session: str | None) 
         from mmsearch.last_answer import load
 
         last = load(photos.path, session)
-        asked = {**last.words, **{name: value for name, value in asked.items() if name != "image"}}
+        asked = overriding(last.words, {name: value for name, value in asked.items() if name != "image"})
         feedback = {name: [last.at(mark) if isinstance(mark, int) else mark for mark in marks]
                     for name, marks in feedback.items()}  # fmt: skip
         _say_what_is_refined(last, feedback)
@@ -71,6 +71,15 @@ def question(photos: Collection, given: Mapping[str, Any], session: str | None) 
         asked[name] = [int(mark[1:]) if isinstance(mark, str) and mark.startswith("#") else mark for mark in marks]
     query = photos.query(**{name: value for name, value in asked.items() if value != []})
     return Question(query, _echo(query, echo), _lasting(query, asked))
+
+
+def answer(photos: Collection, asked: Question) -> tuple[list[Hit], int]:
+    """The results, and how many more there would be if they need not be as sure as was asked for."""
+    from mmsearch.judging import sure_enough
+
+    best = photos.search_many([replace(asked.query, min_confidence=None)])[0]
+    hits = sure_enough(best, asked.query.min_confidence)
+    return hits, len(best) - len(hits)
 
 
 def remember(photos: Collection, asked: Question, session: str | None, hits: Sequence[Hit]) -> None:

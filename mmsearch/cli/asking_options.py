@@ -71,6 +71,8 @@ CentringOption = Annotated[
         show_default="what measured best for the model; not with --raw",
     ),
 ]
+LikelyOption = Annotated[bool, typer.Option("--likely", help=f"Only results of confidence {config.LIKELY:g} or more.")]
+MinScoreOption = Annotated[float | None, typer.Option(metavar="COSINE", help="Only results with at least this cosine.")]
 MinConfidenceOption = Annotated[
     float | None,
     typer.Option(metavar="P", help="Only results with at least this confidence, 0 to 1."),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mmsearch.errors import DecodeError, MMSearchError, SourceError, UsageError
-from mmsearch.query import Query, from_words
+from mmsearch.query import Query, from_words, overriding
 
 if TYPE_CHECKING:
     from mmsearch.collection import Collection
@@ -118,7 +118,7 @@ def _parse(line: str, defaults: dict[str, Any]) -> _Line:
         except (ValueError, RecursionError) as error:
             return _Line({"line": line}, None, f"not a JSON object: {error}")
     try:
-        return _Line(asked, from_words({**defaults, **asked}))
+        return _Line(asked, from_words(overriding(defaults, asked)))
     except UsageError as error:
         return _Line(asked, None, str(error))
 

@@ -7,15 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mmsearch import config
-
-AllOption = Annotated[
-    bool,
-    typer.Option(
-        "--all",
-        help=f"Show weak matches, of confidence below {config.LIKELY:g}, in the table too; other outputs have them.",
-    ),
-]
+# Weak matches were once left out of the table without it; scripts that give it go on working.
+AllOption = Annotated[bool, typer.Option("--all", hidden=True)]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV: the JSON's field names, then a line a result.")]
 TemplateOption = Annotated[
     str | None,

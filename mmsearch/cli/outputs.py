@@ -6,16 +6,31 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmsearch.cli.render import EXAMPLE, dumps, hit_to_json, printable, say, table, wants_colour, write_bytes
+from mmsearch.cli import marks
+from mmsearch.cli.render import (
+    EXAMPLE,
+    can_print,
+    dumps,
+    hit_to_json,
+    printable,
+    say,
+    terminal_width,
+    wants_colour,
+    write_bytes,
+)
+from mmsearch.cli.table import DRAWN_WITH, table
 from mmsearch.errors import UsageError
 from mmsearch.types import Hit
+
+if TYPE_CHECKING:
+    from mmsearch.cli.asking import Question
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The options that choose what is printed; none: the table, without results that are less sure than `likely`."""
+    """The options that choose what is printed; none: the table."""
 
     json: bool = False
     jsonl: bool = False
@@ -24,7 +39,6 @@ class Output:
     csv: bool = False
     template: str | None = None
     thumbnails: bool = False
-    likely: float | None = None
 
     def check(self, *, with_batch: bool = False) -> None:
         """Raise `UsageError` for options that exclude each other, and for a template that cannot be meant."""
@@ -40,18 +54,11 @@ class Output:
 
             Template(self.template)
 
-    def shown(self, hits: Sequence[Hit]) -> list[Hit]:
-        """The results that are printed: all, but in the table those that are likely or cannot be told to be."""
-        forms = (self.json, self.jsonl, self.paths, self.print0, self.csv, self.template is not None)
-        if self.likely is None or any(forms):
-            return list(hits)
-        return [hit for hit in hits if hit.confidence is None or hit.confidence >= self.likely]
-
-    def print(self, hits: Sequence[Hit], asked: dict[str, Any]) -> None:
-        """Write the results to stdout; `asked` is echoed by `--json`."""
+    def print(self, hits: Sequence[Hit], asked: Question, left_out: int) -> None:
+        """Write the results to stdout; `left_out` more were not as sure as was asked for."""
         if self.json:
             found = [hit_to_json(hit) for hit in hits]
-            print(dumps({"query": asked, "count": len(hits), "results": found}, indent=2))
+            print(dumps({"query": asked.echo, "count": len(hits), "results": found}, indent=2))
         elif self.jsonl:
             for hit in hits:
                 print(dumps(hit_to_json(hit)))
@@ -64,9 +71,10 @@ class Output:
         elif self.paths or self.print0:
             _print_paths(hits, b"\0" if self.print0 else b"\n")
         else:
-            shown = self.shown(hits)
-            _print_table(shown, thumbnails=self.thumbnails)
-            _say_what_is_missing(len(shown), len(hits) - len(shown))
+            _print_table(hits, thumbnails=self.thumbnails)
+            remark = _remark(hits, asked, left_out)
+            if remark:
+                say(remark)
 
 
 def _print_csv(hits: Sequence[Hit]) -> None:
@@ -101,15 +109,20 @@ def _print_table(hits: Sequence[Hit], *, thumbnails: bool) -> None:
         from mmsearch.cli.terminal import show
 
         show(entries(hits))
-    for line in table(hits, colour=wants_colour()):
+    width = terminal_width() if sys.stdout.isatty() else None
+    for line in table(hits, width=width, colour=wants_colour(), plain=not can_print(DRAWN_WITH)):
         print(line)
 
 
-def _say_what_is_missing(shown: int, weak: int) -> None:
-    matches = f"{weak} weak {'match' if weak == 1 else 'matches'}"
-    if weak and shown:
-        say(f"{matches} left out; --all shows them")
-    elif weak:
-        say(f"nothing found that is likely; {matches} with --all")
-    elif not shown:
-        say("nothing found")
+def _remark(hits: Sequence[Hit], asked: Question, left_out: int) -> str | None:
+    """One line about a table in which nothing is likely; a cut of the user's own says by itself what is enough."""
+    least, score = asked.query.min_confidence, asked.query.min_score
+    if hits:
+        if least is not None or score is not None or not all(map(marks.is_weak, hits)):
+            return None
+        return f"nothing stands out; {'this is' if len(hits) == 1 else 'these are'} the nearest"
+    if left_out and asked.words.get("likely"):
+        return f"no confident match; {left_out} weaker without --likely"
+    if left_out:
+        return f"no match of confidence {least:g} or more; {left_out} weaker without --min-confidence"
+    return "nothing found" if score is None else f"nothing found with a score of {score:g} or more"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -22,10 +21,12 @@ from mmsearch.cli.asking_options import (
     ImageFormatOption,
     ImageOption,
     LessOption,
+    LikelyOption,
     LikeOption,
     MaxSizeOption,
     MinConfidenceOption,
     MinHeightOption,
+    MinScoreOption,
     MinSizeOption,
     MinusOption,
     MinWidthOption,
@@ -85,10 +86,9 @@ def query(
     near: NearOption = None,
     has_gps: HasGpsOption = None,
     where: WhereOption = None,
-    min_score: Annotated[
-        float | None, typer.Option(metavar="COSINE", help="Only results with at least this cosine.")
-    ] = None,
+    likely: LikelyOption = False,
     min_confidence: MinConfidenceOption = None,
+    min_score: MinScoreOption = None,
     show_all: AllOption = False,
     diverse: DiverseOption = False,
     diverse_at: DiverseAtOption = None,
@@ -134,12 +134,10 @@ def query(
         if advice:
             _say(advice)
         asked = asking.question(photos, given, session)
-        hits = photos.search_many([asked.query])[0]
+        hits, left_out = asking.answer(photos, asked)
         asking.remember(photos, asked, session, hits)
-    if asked.query.is_words and not show_all and min_confidence is None and min_score is None:
-        output = replace(output, likely=config.LIKELY)
-    output.print(hits, asked.echo)
-    raise typer.Exit(actions.run(hits, asking.label(asked.query), found=len(output.shown(hits))))
+    output.print(hits, asked, left_out)
+    raise typer.Exit(actions.run(hits, asking.label(asked.query)))
 
 
 def _say(line: str) -> None:

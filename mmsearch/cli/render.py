@@ -1,4 +1,4 @@
-"""Results as text: tables for people, JSON for programs."""
+"""Texts for people and JSON for programs: what all commands print with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ _ACTED_ON = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _STRAY = re.compile("[\ud800-\udfff]")
 
 _ELLIPSIS = "…"
-_OFFLINE = "  (offline)"
 
 
 def printable(text: str) -> str:
@@ -96,24 +95,13 @@ def dumps(fields: Any, *, indent: int | None = None) -> str:
     return _ACTED_ON.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
 
 
-def table(hits: Sequence[Hit], *, colour: bool, width: int | None = None) -> list[str]:
-    """Lines of rank, score, confidence and path for people; paths are relative to the working directory where that is
-    shorter. Without any confidence there is no column for it.
-    """
-    told = any(hit.confidence is not None for hit in hits)
-    room = (width or terminal_width()) - (20 if told else 14)
-    lines = []
-    for hit in hits:
-        path = shortened(printable(_familiar(hit.path)), room) if width or sys.stdout.isatty() else printable(hit.path)
-        rank, score = f"{hit.rank:>4}", "" if hit.score is None else f"{hit.score:.3f}"
-        sure = ("" if hit.confidence is None else f"{hit.confidence:.2f}").ljust(6) if told else ""
-        more = f"  (+{hit.duplicates} similar)" if hit.duplicates else ""
-        if colour:
-            folder, name = os.path.split(path)
-            rank, score = f"\x1b[2m{rank}\x1b[0m", f"\x1b[36m{score}\x1b[0m"
-            path = f"\x1b[2m{os.path.join(folder, '')}\x1b[0m{name}" if folder else name
-        lines.append(f"{rank}  {score:>6}  {sure}{path}{more}{_OFFLINE if hit.offline else ''}")
-    return lines
+def can_print(text: str) -> bool:
+    """Whether stdout's encoding has all characters of a text."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def columns(rows: Sequence[tuple[str, str]]) -> list[str]:
@@ -143,11 +131,3 @@ def wants_colour() -> bool:
 
 def terminal_width() -> int:
     return shutil.get_terminal_size().columns
-
-
-def _familiar(path: str) -> str:
-    try:
-        relative = os.path.relpath(path)
-    except (OSError, ValueError):
-        return path
-    return path if relative.startswith("..") or len(relative) >= len(path) else relative

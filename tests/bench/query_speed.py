@@ -135,7 +135,7 @@ def _warm(collection: Path) -> tuple[float, float]:
     whole, encoding = [], []
     with Collection.open(collection) as photos:
         photos.search(text="warm up")
-        encoder = photos._open_searcher()._embedder._encoder
+        encoder = photos._open_searcher()._embedder.encoder
         assert encoder is not None
         for number in range(20):
             words = f"{_WORDS[number % len(_WORDS)]} {number}"

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from mmsearch.errors import UsageError
+from mmsearch.switched import Switched
 
 DEFAULT_COLLECTION = "default"
 DEFAULT_TOP = 10
@@ -27,6 +28,10 @@ DEFAULT_MAX_PIXELS = 178_956_970
 
 # Seconds for one file, reading included. A 100-megapixel PNG takes about 5 s on one slow core.
 DEFAULT_TIME_LIMIT = 60.0
+
+# Within it, ONNX Runtime is not allowed to report to its maker, whatever the user's environment says. It asks for that
+# once, when it is imported, and keeps to the answer (1.29 to 1.32; earlier versions report nothing on Linux and macOS).
+NO_ONNXRUNTIME_TELEMETRY = Switched(lambda: os.environ, {"ORT_DISABLE_TELEMETRY": "1"})
 
 # Seconds that `auto` waits for the model hub before it settles for the built-in model.
 HUB_PROBE_SECONDS = 3.0

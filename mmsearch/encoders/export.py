@@ -20,7 +20,7 @@ import numpy as np
 from mmsearch.durable import sync, write_json
 from mmsearch.encoders import catalogue, exported, hub, models, openclip
 from mmsearch.encoders.exported import Manifest
-from mmsearch.encoders.onnx import runtime_errors
+from mmsearch.encoders.onnx import onnx_runtime, runtime_errors
 from mmsearch.encoders.openclip import layers
 from mmsearch.errors import ModelError, StorageError
 
@@ -64,6 +64,7 @@ def export(encoder: OpenClipEncoder, source: ModelSource, files: ModelFiles) -> 
     if encoder.device != "cpu" or encoder.precision != "fp32":
         raise ValueError(f"an export is made on the CPU in fp32, not on {encoder.device} in {encoder.precision}")
     target = exported.place(encoder.info.fingerprint)
+    onnx_runtime()  # before torch's exporter, which may import it too
     with _export_errors(encoder.info.spec), _making(target) as folder, openclip.quiet(), hub.no_network():
         short = _write_text_graph(encoder, folder)
         _write_graph(
@@ -126,8 +127,7 @@ def _optimize(raw: Path, path: Path) -> None:
 
     `EXTENDED` leaves out what holds for one kind of processor only; that is done when a graph is opened for batches.
     """
-    import onnxruntime
-
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -152,8 +152,6 @@ def _copy_tokenizer(source: ModelSource, files: ModelFiles, folder: Path) -> Non
 
 
 def _describe(encoder: OpenClipEncoder, files: ModelFiles, folder: Path, short_texts: bool) -> Manifest:
-    import onnxruntime
-
     config = files.text_config
     return Manifest(
         info=encoder.info,
@@ -161,7 +159,7 @@ def _describe(encoder: OpenClipEncoder, files: ModelFiles, folder: Path, short_t
         clip_tokenizer=(folder / exported.VOCABULARY).exists(),
         short_texts=short_texts,
         files={},
-        runtime=onnxruntime.__version__,
+        runtime=onnx_runtime().__version__,
         machine=exported.machine(),
     )
 

@@ -22,7 +22,7 @@ import numpy as np
 import mmsearch
 from mmsearch import config
 from mmsearch.durable import read_json, write_json
-from mmsearch.encoders.onnx import OnnxEncoder, Tokens
+from mmsearch.encoders.onnx import OnnxEncoder, Tokens, onnx_runtime
 from mmsearch.errors import ModelError, StorageError
 from mmsearch.types import EncoderInfo, Preprocess
 
@@ -223,11 +223,9 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
-def _can_run(runtime: str) -> bool:
-    """Whether the ONNX Runtime that is installed runs a graph that version `runtime` optimized: it is no older."""
-    import onnxruntime
-
-    made, installed = _release(runtime), _release(onnxruntime.__version__)
+def _can_run(version: str) -> bool:
+    """Whether the ONNX Runtime that is installed runs a graph that `version` optimized: it is no older."""
+    made, installed = _release(version), _release(onnx_runtime().__version__)
     return made[0] == installed[0] and made <= installed
 
 

@@ -174,16 +174,26 @@ def open_tokenizer(path: Path, context_length: int) -> Tokenizer:
     return tokenizer
 
 
+@functools.cache
+def onnx_runtime() -> Any:
+    """ONNX Runtime, which nothing else imports: it would begin to send telemetry, and write files in the user's home.
+
+    One that the caller's program has imported before has begun already; it is told to keep to what it must send.
+    """
+    with config.NO_ONNXRUNTIME_TELEMETRY:
+        import onnxruntime
+    onnxruntime.disable_telemetry_events()
+    onnxruntime.set_default_logger_severity(_LOG_ERRORS_ONLY)
+    return onnxruntime
+
+
 def open_session(path: Path, threads: int, *, as_it_is: bool = False, spin: bool = True) -> Any:
     """An ONNX Runtime session on the CPU with `threads` threads, which sleep between runs.
 
     `as_it_is` neither optimizes the graph nor copies its weights to a layout that suits the CPU better: opening is
     several times faster and weights in files of their own stay mapped; each run of a batch is some 20% slower.
     """
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()
-    onnxruntime.set_default_logger_severity(_LOG_ERRORS_ONLY)
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_ERRORS_ONLY
     options.intra_op_num_threads = threads
@@ -203,8 +213,7 @@ def open_session(path: Path, threads: int, *, as_it_is: bool = False, spin: bool
 @contextmanager
 def runtime_errors(what: str) -> Iterator[None]:
     """Turn ONNX Runtime's errors into ours. Its classes share no base but Exception, so they are listed."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    state = onnx_runtime().capi.onnxruntime_pybind11_state
     missing = (state.NoSuchFile, state.InvalidProtobuf, state.NoModel)
     others = (state.Fail, state.RuntimeException, state.InvalidArgument, state.InvalidGraph, state.EPFail)
     try:

@@ -36,6 +36,7 @@ class Request:
     place: Literal["hub", "content"]
     ranges: str
     authorization: str
+    user_agent: str
 
 
 @dataclass
@@ -113,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         if repo.startswith("content/"):
             repo, filename = repo.removeprefix("content/").rsplit("/", 1)
         stored = place.startswith("content/")
-        headers = [self.headers.get(name, "") for name in ("Range", "Authorization")]
+        headers = [self.headers.get(name, "") for name in ("Range", "Authorization", "User-Agent")]
         self.offered.requests.append(Request(self.command, filename, "content" if stored else "hub", *headers))
         if not self._fails(repo, filename):
             self._send_file(repo, filename, stored=stored)

@@ -199,6 +199,23 @@ def test_the_token_goes_to_the_hub_only(offered: Hub, monkeypatch: pytest.Monkey
     assert seen == {("hub", "Bearer secret"), ("content", "")}
 
 
+def test_requests_tell_no_more_than_they_must(offered: Hub) -> None:
+    """Neither which torch is installed, nor which coding agent runs the program: the hub is not asked for a list."""
+    code = (
+        "from huggingface_hub import constants\n"
+        "from mmsearch.encoders import hub\n"
+        f"hub.fetch({REPO!r}, [{WEIGHTS!r}], notice=lambda line: None, progress=False)\n"
+        "assert not constants.HF_HUB_DISABLE_TELEMETRY, 'the setting of the program around it has changed'"
+    )
+    left_out = ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment |= {"HF_HUB_CACHE": constants.HF_HUB_CACHE, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert {asked.filename for asked in offered.requests} == {WEIGHTS}
+    agents = {asked.user_agent for asked in offered.requests if asked.place == "hub"}
+    assert agents and not [agent for agent in agents if "torch" in agent or "agent/" in agent]
+
+
 def test_a_name_that_would_leave_the_cache_is_refused(offered: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_server, "blob_id", lambda content: "../../../escaped")
     with pytest.raises(ModelUnavailableError, match="is no model hub"):

@@ -13,7 +13,7 @@ import importlib.util
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from mmsearch import config
 from mmsearch.durable import sync
 from mmsearch.errors import ModelUnavailableError
+from mmsearch.switched import Switched
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -36,6 +37,20 @@ _SAFE_ETAG = re.compile(r"[\w.-]+")
 _WORTH_A_NOTICE = 20_000_000
 
 Result = TypeVar("Result")
+
+
+def _constants() -> MutableMapping[str, Any]:
+    """huggingface_hub's settings, which it reads from the environment when it is imported, and looks up at each use."""
+    from huggingface_hub import constants
+
+    return vars(constants)
+
+
+_NO_NETWORK = Switched(_constants, {"HF_HUB_OFFLINE": True})
+
+# Or else each request says which torch is installed and which coding agent runs the program, for which the library asks
+# the hub once a day for a list of agents.
+_NO_TELEMETRY = Switched(_constants, {"HF_HUB_DISABLE_TELEMETRY": True})
 
 
 def host() -> str:
@@ -117,17 +132,9 @@ def discard_if_damaged(path: Path) -> bool:
     return True
 
 
-@contextmanager
-def no_network() -> Iterator[None]:
+def no_network() -> Switched:
     """Forbid huggingface_hub, and the libraries that use it, to reach the network."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
+    return _NO_NETWORK
 
 
 def _metadata(repo: str, filename: str, seconds: float) -> HfFileMetadata | None:
@@ -163,7 +170,8 @@ def _within(seconds: float, call: Callable[[], Result]) -> Result:
 
     def run() -> None:
         try:
-            results.append(call())
+            with _NO_TELEMETRY:  # in the thread, which may outlive this call
+                results.append(call())
         except BaseException as error:  # handed to the caller below
             failures.append(error)
 
@@ -201,7 +209,7 @@ def _download(
     if size and size >= _WORTH_A_NOTICE:
         notice(f"downloading {repo} ({size / 1e6:,.0f} MB) from {host()}")
     blob = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"), "blobs", etag)
-    with _download_errors(repo, filename), _quiet():
+    with _download_errors(repo, filename), _quiet(), _NO_TELEMETRY:
         blob.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{blob}.mmsearch.lock"):
             if not blob.exists():

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from mmsearch.encoders.models import ALIASES, STARTER
+
 BENCH = Path(__file__).parent / "bench"
 
 
@@ -119,3 +121,13 @@ def test_stamps(tmp_path: Path) -> None:
         assert "2 stamps, 1 different captions" in done.stderr
     nothing = subprocess.run([*command[:3], "--language", "xx"], capture_output=True, text=True, check=False)
     assert nothing.returncode == 1 and "no captioned stamps" in nothing.stderr
+
+
+def test_model_costs() -> None:
+    """What the cards say of downloads and work, counted on the architectures themselves."""
+    cards = [card for card in ALIASES.values() if card.alias != STARTER]
+    costs = run("model_costs.py", *(card.alias for card in cards))
+    for card in cards:
+        tokenizer = 34 if card.needs_tokenizer else 0  # MB of Gemma's tokenizer.json, in the repositories of SigLIP 2
+        assert abs(card.download_mb - costs[card.alias]["weights_mb"] - tokenizer) < 1.5
+        assert card.image_gflop == round(costs[card.alias]["image_gflop"], 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hub_server import Fault, Hub
 
-from mmsearch.encoders import catalogue, choose_default, models, openclip, resolve
+from mmsearch.encoders import catalogue, choose_default, models, openclip, resolve, short_name
 from mmsearch.errors import UnknownModelError
 
 open_clip = openclip.open_clip
@@ -38,7 +38,7 @@ def test_architectures_without_open_clip_are_the_same() -> None:
     assert set(json.loads(names)) == built_in
 
 
-@pytest.mark.parametrize("card", models.ALIASES.values(), ids=lambda card: card.alias)
+@pytest.mark.parametrize("card", models.EVERY_ALIAS.values(), ids=lambda card: card.alias)
 def test_alias_facts_match_open_clip(card: models.ModelCard) -> None:
     source = resolve(card.alias)
     assert source == resolve(source.spec)
@@ -50,6 +50,19 @@ def test_alias_facts_match_open_clip(card: models.ModelCard) -> None:
     assert card.pixels == config["vision_cfg"]["image_size"]
     assert card.repo == catalogue.pretrained(source.architecture)[source.tag].repo
     assert card.needs_tokenizer == bool(config["text_cfg"].get("hf_tokenizer_name"))
+
+
+def test_a_name_that_is_no_longer_offered_goes_on() -> None:
+    assert "clip-large" not in models.ALIASES
+    assert resolve("clip-large").spec == "ViT-L-14/datacomp_xl_s13b_b90k"
+    assert short_name("ViT-L-14/datacomp_xl_s13b_b90k") == "clip-large"
+
+
+@pytest.mark.parametrize("card", models.EVERY_ALIAS.values(), ids=lambda card: card.alias)
+def test_published_figures_have_a_source(card: models.ModelCard) -> None:
+    assert (card.coco_r1 is None) == (not card.coco_source)
+    assert (card.imagenet_top1 is None) == (not card.figure_source)
+    assert bool(card.languages_note) == bool(card.languages_source) == (card.languages == "multilingual")
 
 
 @pytest.mark.parametrize(

@@ -230,21 +230,43 @@ class TestList:
         assert listed["models"][0]["cached"] and listed["disk"]["bytes"] == 0
         assert command("models", "list", "--json").json == listed
 
+    def test_figures_stand_side_by_side(self, command: Command) -> None:
+        head, *rows = command("models").out.splitlines()
+        assert head.split() == ["COCO", "ImageNet", "GFLOP", "memory", "languages"]
+        figures = {row.split()[0]: row.split()[1:] for row in rows[: len(models.ALIASES)]}
+        assert list(figures) == list(models.ALIASES)
+        assert figures["clip"] == ["39.9", "72.8", "11.5", "2.2", "GB", "English"]
+        assert figures["pe-large"][:3] == ["57.1", "83.5", "384.4"] and figures["siglip2"][-1] == "many"
+        cards = {card["alias"]: card for card in command("models", "--json").json["models"]}
+        assert (cards["siglip2"]["coco_r1"], cards["siglip2"]["image_gflop"]) == (47.2, 11.5)
+        assert cards["siglip2"]["memory_mb"] > cards["clip"]["memory_mb"] > cards["clip"]["query_memory_mb"] > 0
+
+    def test_an_old_name_is_listed_only_where_its_model_is_here(self, command: Command, hub: Hub) -> None:
+        assert "clip-large" not in command("models").out
+        repo = models.EVERY_ALIAS["clip-large"].repo
+        hub.repos[repo] = {WEIGHTS: b"weights"}
+        client.fetch(repo, [WEIGHTS], notice=print, progress=False)
+        assert "\nclip-large     ViT-L-14/datacomp_xl_s13b_b90k, 768 dimensions" in command("models").out
+
     def test_an_open_clip_pair_is_known_by_its_repository(self, hub: Hub) -> None:
-        repo = models.ALIASES["clip-large"].repo
+        repo = models.EVERY_ALIAS["clip-large"].repo
         hub.repos[repo] = {WEIGHTS: b"weights"}
         client.fetch(repo, [WEIGHTS], notice=print, progress=False)
         (held,) = on_disk.inventory().holdings
-        assert held.spec == models.ALIASES["clip-large"].spec and held.is_complete and not held.has_export
+        assert held.spec == models.EVERY_ALIAS["clip-large"].spec and held.is_complete and not held.has_export
 
 
 class TestShow:
-    @pytest.mark.parametrize("alias", models.ALIASES)
+    @pytest.mark.parametrize("alias", models.EVERY_ALIAS)
     def test_cards(self, command: Command, alias: str) -> None:
-        card = models.ALIASES[alias]
+        card = models.EVERY_ALIAS[alias]
         shown = command("models", "show", alias).out
         assert card.licence in shown and f"{card.dim} dimensions" in shown and card.languages in shown
-        assert (card.imagenet_top1 is None) == (not card.figure_source)
+        assert card.languages_note in shown and card.languages_source in shown
+        if card.coco_r1:
+            assert f"{card.coco_r1:.1f} % of COCO's captions find their photo first ({card.coco_source})" in shown
+        if card.image_gflop:
+            assert f"{card.image_gflop:.1f} GFLOP for an image" in shown
         if card.imagenet_top1:
             assert f"{card.imagenet_top1:.1f} % zero-shot top-1 on ImageNet-1k ({card.figure_source})" in shown
         assert command("models", "show", alias, "--json").json["spec"] == card.spec

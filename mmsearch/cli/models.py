@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 models = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 
+# Characters of the column with names: the longest is siglip2-large, and a space.
+_NAME = 14
+
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model, in any form that --model takes.")]
 
 
@@ -41,13 +44,16 @@ def list_models(json_output: JsonOption = False) -> None:
         listed += [{**_card_to_json(card), "cached": here[card.spec].is_complete} for card in others]
         _print_json({"models": listed, "disk": _inventory_to_json(found)})
         return
+    for line in _comparison([card for card, _ in cards]):
+        typer.echo(line)
+    typer.echo()
     for card, cached in cards:
         state = "here" if cached else f"{card.download_mb} MB to download"
-        typer.echo(f"{card.alias:<11} {card.good_for}")
-        typer.echo(f"{'':<11} {', '.join([*_facts(card), state])}")
+        typer.echo(f"{card.alias:<{_NAME}} {card.good_for}")
+        typer.echo(f"{'':<{_NAME}} {', '.join([*_facts(card), state])}")
     for card in others:
         state = "here" if here[card.spec].is_complete else "not all of it is here: `mmsearch models pull`"
-        typer.echo(f"{'':<11} {', '.join([*_facts(card), state])}")
+        typer.echo(f"{card.alias:<{_NAME}} {', '.join([*_facts(card), state])}")
     typer.echo("\nAny open_clip model works too: --model ARCH/TAG, hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT.")
     for line in _accounts(found):
         typer.echo(line)
@@ -69,10 +75,11 @@ def show(model: ModelArgument, json_output: JsonOption = False) -> None:
     rows += [
         ("embedding", f"{card.dim} dimensions" if card.dim else "not known before a pull"),
         ("input", f"{card.pixels} x {card.pixels} pixels" if card.pixels else "not known before a pull"),
-        ("languages", card.languages),
+        ("languages", _languages(card)),
         ("licence", card.licence),
         ("source", printable(card.source)),
-        ("published", _published(card)),
+        *(("published", line) for line in _published(card)),
+        *(("costs", line) for line in [_costs(card)] if line),
         ("download", _download_state(card, held)),
         ("export", f"here, {size(_total(held.exports))}" if held.has_export else "none; a pull or a query makes it"),
     ]
@@ -150,10 +157,56 @@ def _facts(card: ModelCard) -> tuple[str, ...]:
     return card.spec, f"{card.dim} dimensions", f"{card.pixels} px", card.languages, card.licence
 
 
-def _published(card: ModelCard) -> str:
-    if card.imagenet_top1 is None:
-        return "no figure known to mmsearch"
-    return f"{card.imagenet_top1:.1f} % zero-shot top-1 on ImageNet-1k ({card.figure_source})"
+def _comparison(cards: list[ModelCard]) -> list[str]:
+    """The figures of several models as a table, and what its columns mean."""
+    from mmsearch.cli.render import size
+
+    lines = [f"{'':<{_NAME}} COCO  ImageNet  GFLOP    memory  languages"]
+    for card in cards:
+        memory = size(card.memory_mb * 10**6) if card.memory_mb else "-"
+        figures = f"{_figure(card.coco_r1):>4}  {_figure(card.imagenet_top1):>8}  {_figure(card.image_gflop):>5}"
+        languages = "many" if card.languages_note else card.languages
+        lines.append(f"{card.alias:<{_NAME}} {figures}  {memory:>8}  {languages}")
+    return [
+        *lines,
+        "",
+        "COCO: captions that find their photo first among 5,000, in %; ImageNet: zero-shot top-1, in %; as published.",
+        "GFLOP: work for an image. Memory: the peak of a first index run on a CPU; later runs and queries take less.",
+        "`mmsearch models show MODEL` has the sources, and in which languages a model of many is weak.",
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _languages(card: ModelCard) -> str:
+    return (
+        f"{card.languages}, {card.languages_note} ({card.languages_source})" if card.languages_note else card.languages
+    )
+
+
+def _published(card: ModelCard) -> list[str]:
+    lines = []
+    if card.coco_r1 is not None:
+        lines.append(f"{card.coco_r1:.1f} % of COCO's captions find their photo first ({card.coco_source})")
+    if card.imagenet_top1 is not None:
+        lines.append(f"{card.imagenet_top1:.1f} % zero-shot top-1 on ImageNet-1k ({card.figure_source})")
+    return lines or ["no figure known to mmsearch"]
+
+
+def _costs(card: ModelCard) -> str:
+    """What it takes to run, as far as that is known."""
+    from mmsearch.cli.render import size
+
+    memory = (
+        ("for the first index run", card.memory_mb),
+        ("for later ones", card.later_memory_mb),
+        ("for a query", card.query_memory_mb),
+    )
+    told = [f"{size(megabytes * 10**6)} of memory {what}" for what, megabytes in memory if megabytes]
+    work = [f"{card.image_gflop:.1f} GFLOP for an image"] if card.image_gflop else []
+    return ", ".join([*work, *told])
 
 
 def _download_state(card: ModelCard, held: Holding) -> str:

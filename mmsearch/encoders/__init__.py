@@ -150,7 +150,7 @@ def reads(encoder: Encoder, text: str) -> bool:
 
 def short_name(spec: str) -> str:
     """A model's alias where it has one, else its name as it is."""
-    return next((card.alias for card in models.ALIASES.values() if card.spec == spec), spec)
+    return next((card.alias for card in models.EVERY_ALIAS.values() if card.spec == spec), spec)
 
 
 def choose_default(notice: Callable[[str], None] = _say_nothing) -> str:

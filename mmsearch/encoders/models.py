@@ -1,11 +1,11 @@
 """Names of models: the aliases, and every form that `--model` takes.
 
-starter                              the model inside the package
-clip, clip-large, siglip2, mobile    an alias: `ALIASES`
-ViT-B-32/laion2b_s34b_b79k           an open_clip architecture and the tag of its weights
-hf-hub:org/repo                      a repository in open_clip's layout on the model hub
-local-dir:/path                      a folder in the same layout
-ARCH:/path/to/checkpoint             an open_clip architecture and a file with weights
+starter                       the model inside the package
+clip, siglip2, ...            an alias: `ALIASES`, and those of `EVERY_ALIAS` that are no longer offered
+ViT-B-32/laion2b_s34b_b79k    an open_clip architecture and the tag of its weights
+hf-hub:org/repo               a repository in open_clip's layout on the model hub
+local-dir:/path               a folder in the same layout
+ARCH:/path/to/checkpoint      an open_clip architecture and a file with weights
 """
 
 from __future__ import annotations
@@ -35,10 +35,20 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a user wants to know before choosing an alias.
+    """What a user wants to know before choosing an alias. A figure that nobody has published or measured is None.
 
-    `download_mb` is in units of 10**6 bytes; `dim` is the width of an embedding; `pixels` the side of the input.
-    `imagenet_top1` is the zero-shot top-1 accuracy on ImageNet-1k in percent that `figure_source` has published.
+    `download_mb` is in units of 10**6 bytes: the weights, which the hub has as float32, and a tokenizer of their own;
+    `dim` is the width of an embedding; `pixels` the side of the input.
+
+    `coco_r1` is the share of MSCOCO's captions that find their image first among 5,000, in percent, as `coco_source`
+    has published it; `imagenet_top1` the zero-shot top-1 accuracy on ImageNet-1k in percent
+    that `figure_source` has published. `languages_note` says which languages a model of many is weak in, as far as
+    `languages_source` has measured it.
+
+    `image_gflop` are the floating-point operations for one image in 10**9, a multiplication and an addition being two.
+    `memory_mb` (10**6 bytes, all processes) is the peak of a first index run on a CPU, which loads the model with torch
+    and exports it; `later_memory_mb` that of a later run, which finds the export, and `query_memory_mb` of a query in
+    words. tests/bench/model_costs.py counts and measures these four.
     """
 
     alias: str
@@ -53,6 +63,14 @@ class ModelCard:
     needs_tokenizer: bool = False
     imagenet_top1: float | None = None
     figure_source: str = ""
+    coco_r1: float | None = None
+    coco_source: str = ""
+    image_gflop: float | None = None
+    memory_mb: int | None = None
+    later_memory_mb: int | None = None
+    query_memory_mb: int | None = None
+    languages_note: str = ""
+    languages_source: str = ""
 
     @property
     def source(self) -> str:
@@ -78,6 +96,16 @@ class ModelSource:
 
 
 _OPEN_CLIP_RESULTS = "mlfoundations/open_clip, docs/openclip_results.csv"
+_OPEN_CLIP_RETRIEVAL = "mlfoundations/open_clip, docs/openclip_retrieval_results.csv"
+_SIGLIP2 = "google-research/big_vision, big_vision/configs/proj/image_text/README_siglip2.md"
+_PERCEPTION_ENCODER = "facebookresearch/perception_models, apps/pe/README.md"
+
+# Measured by immich: the mean of recall@1, @5 and @10 of captions of Crossmodal-3600, which has 36 languages. Weak is
+# below 50 (English has 73 to 75); of little use are those that its tables leave out, whose lowest figure is 20.
+_CROSSMODAL = "immich-app/immich, docs/docs/features/searching.md"
+_SIGLIP2_BASE_WEAK = (
+    "weak in Finnish, Thai, Hindi and Filipino, of little use in Bengali, Telugu, Swahili, Maori and Quechua"
+)
 
 _CARDS = (
     ModelCard(
@@ -89,6 +117,9 @@ _CARDS = (
         languages="English",
         dim=384,
         pixels=224,
+        memory_mb=535,
+        later_memory_mb=535,
+        query_memory_mb=227,
     ),
     ModelCard(
         "clip",
@@ -102,25 +133,18 @@ _CARDS = (
         repo="laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K",
         imagenet_top1=72.8,
         figure_source=_OPEN_CLIP_RESULTS,
-    ),
-    ModelCard(
-        "clip-large",
-        "ViT-L-14/datacomp_xl_s13b_b90k",
-        good_for="finer distinctions, with a GPU or patience: about 14 times the work of clip for each image",
-        download_mb=1710,
-        licence="MIT",
-        languages="English",
-        dim=768,
-        pixels=224,
-        repo="laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
-        imagenet_top1=79.2,
-        figure_source=_OPEN_CLIP_RESULTS,
+        coco_r1=39.9,
+        coco_source=_OPEN_CLIP_RETRIEVAL,
+        image_gflop=11.5,
+        memory_mb=2224,
+        later_memory_mb=625,
+        query_memory_mb=261,
     ),
     ModelCard(
         "siglip2",
         "ViT-B-32-SigLIP2-256/webli",
-        good_for="queries in languages other than English, at about the speed of clip",
-        download_mb=1507,
+        good_for="many languages, and better answers than clip's for the same work; a larger download",
+        download_mb=1542,
         licence="Apache-2.0",
         languages="multilingual",
         dim=768,
@@ -128,12 +152,83 @@ _CARDS = (
         repo="timm/ViT-B-32-SigLIP2-256",
         needs_tokenizer=True,
         imagenet_top1=74.0,
-        figure_source="google-research/big_vision, configs/proj/image_text/README_siglip2.md",
+        figure_source=_SIGLIP2,
+        coco_r1=47.2,
+        coco_source=_SIGLIP2,
+        image_gflop=11.5,
+        memory_mb=3815,
+        later_memory_mb=718,
+        query_memory_mb=759,
+        languages_note=_SIGLIP2_BASE_WEAK,
+        languages_source=_CROSSMODAL,
+    ),
+    ModelCard(
+        "siglip2-base",
+        "ViT-B-16-SigLIP2-256/webli",
+        good_for="many languages and finer distinctions: four times clip's work for each image",
+        download_mb=1535,
+        licence="Apache-2.0",
+        languages="multilingual",
+        dim=768,
+        pixels=256,
+        repo="timm/ViT-B-16-SigLIP2-256",
+        needs_tokenizer=True,
+        imagenet_top1=79.1,
+        figure_source=_SIGLIP2,
+        coco_r1=53.2,
+        coco_source=_SIGLIP2,
+        image_gflop=46.8,
+        memory_mb=3788,
+        later_memory_mb=1447,
+        query_memory_mb=759,
+        languages_note=_SIGLIP2_BASE_WEAK,
+        languages_source=f"{_CROSSMODAL} (the same model at 224 pixels)",
+    ),
+    ModelCard(
+        "siglip2-large",
+        "ViT-L-16-SigLIP2-256/webli",
+        good_for="the most languages, with a GPU or patience: 14 times clip's work for each image",
+        download_mb=3561,
+        licence="Apache-2.0",
+        languages="multilingual",
+        dim=1024,
+        pixels=256,
+        repo="timm/ViT-L-16-SigLIP2-256",
+        needs_tokenizer=True,
+        imagenet_top1=82.5,
+        figure_source=_SIGLIP2,
+        coco_r1=54.7,
+        coco_source=_SIGLIP2,
+        image_gflop=162.6,
+        memory_mb=7852,
+        later_memory_mb=2656,
+        query_memory_mb=1628,
+        languages_note="weak in Thai, Hindi, Filipino and Bengali, of little use in Telugu, Swahili, Maori and Quechua",
+        languages_source=_CROSSMODAL,
+    ),
+    ModelCard(
+        "pe-large",
+        "PE-Core-L-14-336/meta",
+        good_for="the best answers in English, with a GPU or much patience: 33 times clip's work for each image",
+        download_mb=2685,
+        licence="Apache-2.0",
+        languages="English",
+        dim=1024,
+        pixels=336,
+        repo="timm/PE-Core-L-14-336",
+        imagenet_top1=83.5,
+        figure_source=_PERCEPTION_ENCODER,
+        coco_r1=57.1,
+        coco_source=_PERCEPTION_ENCODER,
+        image_gflop=384.4,
+        memory_mb=6768,
+        later_memory_mb=5299,
+        query_memory_mb=1327,
     ),
     ModelCard(
         "mobile",
         "MobileCLIP2-S2/dfndr2b",
-        good_for="a smaller download than clip; its licence allows research only",
+        good_for="a small download with better answers than clip's, slower on a CPU; its licence allows research only",
         download_mb=397,
         licence="Apple Machine Learning Research Model License (apple-amlr)",
         languages="English",
@@ -142,10 +237,39 @@ _CARDS = (
         repo="timm/MobileCLIP2-S2-OpenCLIP",
         imagenet_top1=77.2,
         figure_source="apple/ml-mobileclip, README.md",
+        coco_r1=48.8,
+        coco_source="apple/ml-mobileclip, results/mobileclip2_s2.jsonl",
+        image_gflop=15.7,
+        memory_mb=2215,
+        later_memory_mb=874,
+        query_memory_mb=267,
+    ),
+)
+# No longer offered: smaller models have better figures. Collections that were made with one go on, under its name.
+_OLD_CARDS = (
+    ModelCard(
+        "clip-large",
+        "ViT-L-14/datacomp_xl_s13b_b90k",
+        good_for="collections that were made with it; siglip2-base answers better for less than a third of its work",
+        download_mb=1710,
+        licence="MIT",
+        languages="English",
+        dim=768,
+        pixels=224,
+        repo="laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
+        imagenet_top1=79.2,
+        figure_source=_OPEN_CLIP_RESULTS,
+        coco_r1=45.7,
+        coco_source=_OPEN_CLIP_RETRIEVAL,
+        image_gflop=162.0,
+        memory_mb=4506,
+        later_memory_mb=2251,
+        query_memory_mb=430,
     ),
 )
 ALIASES: dict[str, ModelCard] = {card.alias: card for card in _CARDS}
-_ALIAS_OF = {card.spec: card.alias for card in _CARDS}
+EVERY_ALIAS: dict[str, ModelCard] = {card.alias: card for card in (*_CARDS, *_OLD_CARDS)}
+_ALIAS_OF = {card.spec: card.alias for card in EVERY_ALIAS.values()}
 
 
 def parse(spec: str) -> ModelSource:
@@ -154,8 +278,8 @@ def parse(spec: str) -> ModelSource:
     Files are not looked at. Raises UnknownModelError, with the nearest known names, for a name that means nothing.
     """
     text = spec.strip()
-    if text in ALIASES:
-        text = ALIASES[text].spec
+    if text in EVERY_ALIAS:
+        text = EVERY_ALIAS[text].spec
     if text == STARTER:
         return ModelSource("starter", STARTER, alias=STARTER)
     if text.startswith(HUB_PREFIX):
@@ -196,7 +320,7 @@ def _parse_pair(text: str) -> ModelSource:
     architecture, _, tag = text.partition("/")
     known = _ALIAS_OF.get(text)
     if known:
-        return ModelSource("pair", text, architecture, tag, repo=ALIASES[known].repo, alias=known)
+        return ModelSource("pair", text, architecture, tag, repo=EVERY_ALIAS[known].repo, alias=known)
     if not tag and os.path.exists(text):
         raise UnknownModelError(f"no model is called {text!r}", f"a folder is written {DIRECTORY_PREFIX}{text}")
     _check_architecture(architecture, text)

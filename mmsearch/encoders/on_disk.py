@@ -80,7 +80,7 @@ class Inventory:
 def card_of(source: ModelSource) -> ModelCard:
     """What is known of a model: the card of one with a short name, else what its configuration says."""
     if source.alias:
-        return models.ALIASES[source.alias]
+        return models.EVERY_ALIAS[source.alias]
     settings = _config(source) or {}
     own = _tokenizer_names(settings.get("text_cfg", {}))
     size = settings.get("vision_cfg", {}).get("image_size", 0)
@@ -192,7 +192,7 @@ def _beside(folder: Path) -> list[Path]:
 def _specs_on_disk() -> list[str]:
     """The models that something on this disk belongs to, those with short names first, one for each repository."""
     here = {repo for repo in hub.repositories() if hub.files_of(repo) or hub.is_partial(repo)}
-    found = {card.repo: card.spec for card in models.ALIASES.values() if card.repo in here and _is_ours(card.repo)}
+    found = {card.repo: card.spec for card in models.EVERY_ALIAS.values() if card.repo in here and _is_ours(card.repo)}
     for architecture in catalogue.architectures():
         for tag, weights in catalogue.pretrained(architecture).items():
             if weights.repo in here and weights.repo not in found and _is_ours(weights.repo, weights.filename):

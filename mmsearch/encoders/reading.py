@@ -25,7 +25,7 @@ def reads(encoder: Encoder, text: str) -> bool:
     """
     source = _source(encoder.info)
     if source is not None and source.alias:
-        return models.ALIASES[source.alias].languages != "English"
+        return models.EVERY_ALIAS[source.alias].languages != "English"
     if _has_clips_tokenizer(encoder.info, source):
         return False
     tokenize = encoder.tokenize if isinstance(encoder, OnnxEncoder) else None

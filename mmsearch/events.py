@@ -32,7 +32,9 @@ class Summary:
     """What an index run did, in files. `new` includes copies of known images; a moved file is neither new nor removed.
 
     `encoded` counts embeddings computed, `skipped` the files that could not be indexed in this run, `known_failures`
-    those passed over since an earlier run. `images_per_s` is encoded images a second of the whole run.
+    those that could not be in an earlier one and have not changed. `passed_over` counts what was seen and is no image,
+    by its kind (see `mmsearch.passed_over`), the most frequent first. `images_per_s` is encoded images a second of the
+    whole run.
     """
 
     new: int = 0
@@ -42,6 +44,7 @@ class Summary:
     removed: int = 0
     skipped: int = 0
     known_failures: int = 0
+    passed_over: dict[str, int] = field(default_factory=dict)
     encoded: int = 0
     total: int = 0
     seconds: float = 0.0

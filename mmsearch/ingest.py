@@ -7,6 +7,7 @@ photos always give the same catalog.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -22,6 +23,7 @@ from mmsearch.decode_pool import Decoded, DecodePool
 from mmsearch.encoding import EncodingStage
 from mmsearch.errors import ModelMismatchError
 from mmsearch.events import Breakdown, Event, Finished, Notice, Progress, Skipped, Summary
+from mmsearch.passed_over import Kind, kind_of_file, ordered
 from mmsearch.refresh import refresh_vectors
 from mmsearch.scanner import Place, Scanner
 from mmsearch.store.catalog import Catalog, StoredEncoder
@@ -131,6 +133,7 @@ class Indexer:
         self._summary = Summary()
         self._arrived: Counter[int] = Counter()
         self._left: Counter[int] = Counter()
+        self._passed_over: Counter[Kind] = Counter()
         self._done = 0
         self._decode_seconds = self._store_seconds = 0.0
 
@@ -250,7 +253,7 @@ class Indexer:
         batch = self._in_flight[0]
         embeddings = batch.embeddings.result() if batch.embeddings else None
         started = time.perf_counter()
-        counts, arrived, left = Summary(), Counter[int](), Counter[int]()
+        counts, arrived, left, passed_over = Summary(), Counter[int](), Counter[int](), Counter[Kind]()
         with self._catalog.transaction():
             for entry in batch.entries:
                 if isinstance(entry, Work):
@@ -260,6 +263,7 @@ class Indexer:
                 elif entry.reason:
                     self._catalog.put_failure(entry.record, entry.reason, ignored=entry.ignored, retry=entry.retry)
                     counts.skipped += not entry.ignored
+                    passed_over.update([kind_of_file(os.fsencode(entry.record.path))] if entry.ignored else [])
                 else:
                     self._store_image(entry, batch, embeddings, counts, arrived)
         self._in_flight.popleft()
@@ -267,6 +271,7 @@ class Indexer:
             setattr(self._summary, name, getattr(self._summary, name) + getattr(counts, name))
         self._arrived += arrived
         self._left += left
+        self._passed_over += passed_over
         self._done += len(batch.entries)
         self._store_seconds += time.perf_counter() - started
 
@@ -335,6 +340,7 @@ class Indexer:
         if self._stored and not summary.interrupted:
             refresh_vectors(self._catalog, self._stored)
         summary.total = self._catalog.count_images()
+        summary.passed_over = ordered(self._scanner.passed_over + self._passed_over)
         summary.known_failures = max(0, self._catalog.count_failures() - summary.skipped)
         summary.seconds = time.perf_counter() - started
         summary.images_per_s = summary.encoded / summary.seconds if summary.seconds else 0.0

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from mmsearch import config, scan
+from mmsearch import config, passed_over, scan
 from mmsearch.errors import SourceError
 from mmsearch.events import Summary
 from mmsearch.scanner import Place
@@ -71,7 +71,9 @@ def check_found(catalog: Catalog, made: Plan, summary: Summary) -> None:
     with catalog.transaction():
         for path in empty:
             catalog.remove_roots(path)
-    raise SourceError(f"no images found in {', '.join(empty)}", "check the folder; --hidden looks into hidden ones")
+    seen = passed_over.told(summary.passed_over)
+    what = f"no images found in {', '.join(empty)}{f' ({seen})' if seen else ''}"
+    raise SourceError(what, "check the folder; --hidden looks into hidden ones")
 
 
 def forget(catalog: Catalog, path: str) -> int:

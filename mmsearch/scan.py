@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mmsearch import long_paths
+from mmsearch.passed_over import Kind
 from mmsearch.types import ScanOptions
 
 # Files directly in one folder: (size in bytes, mtime in ns) by name. Names are bytes, as the file system and the
@@ -18,12 +19,14 @@ Files = Mapping[bytes, tuple[int, int]]
 class Folder:
     """The regular files directly in one directory, in byte order of their names.
 
-    `unreadable` are the names of entries that are there but whose status cannot be read.
+    `unreadable` are the names of entries that are there but whose status cannot be read; `passed_over` has those that
+    are neither files nor folders, links that are not followed among them.
     """
 
     path: str
     files: Files
     unreadable: list[bytes] = field(default_factory=list)
+    passed_over: Mapping[bytes, Kind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +88,34 @@ def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSE
         try:
             if options.follow_symlinks and _seen_before(path, visited):
                 continue
-            files, below, unreadable = _read(path, options, report)
+            folder, below = _read(path, options, report)
         except OSError as error:
             report(os.fsdecode(path), error)
             continue
         if match is not None:
-            relative = os.path.relpath(os.fsdecode(path), root)
-            files = {name: files[name] for name in files if match(os.path.join(relative, os.fsdecode(name)), False)}
+            folder = _only_matching(folder, os.path.relpath(folder.path, root), match)
             below = [child for child in below if match(os.path.relpath(os.fsdecode(child), root), True)]
         waiting.extend(reversed(below))
-        yield Folder(os.fsdecode(path), files, unreadable)
+        yield folder
 
 
-def _read(
-    path: bytes, options: ScanOptions, report: Callable[[str, OSError], None]
-) -> tuple[dict[bytes, tuple[int, int]], list[bytes], list[bytes]]:
-    """The files, folders (whole paths) and unreadable entries directly in a folder."""
+def _only_matching(folder: Folder, relative: str, match: Callable[[str, bool], bool]) -> Folder:
+    """A folder, whose path from the root is `relative`, with what the user wants of it."""
+
+    def wanted(name: bytes) -> bool:
+        return match(os.path.join(relative, os.fsdecode(name)), False)
+
+    files = {name: state for name, state in folder.files.items() if wanted(name)}
+    passed_over = {name: kind for name, kind in folder.passed_over.items() if wanted(name)}
+    return replace(folder, files=files, passed_over=passed_over)
+
+
+def _read(path: bytes, options: ScanOptions, report: Callable[[str, OSError], None]) -> tuple[Folder, list[bytes]]:
+    """A folder, and the whole paths of the folders directly in it."""
     files: dict[bytes, tuple[int, int]] = {}
     below: list[bytes] = []
     unreadable: list[bytes] = []
+    passed_over: dict[bytes, Kind] = {}
     with long_paths.listing(path) as listing:
         for name, entry in listing:
             if not options.hidden and name.startswith(b"."):
@@ -114,12 +126,14 @@ def _read(
                     files[name] = (status.st_size, status.st_mtime_ns)
                 elif entry.is_dir(follow_symlinks=options.follow_symlinks):
                     below.append(os.path.join(path, name))
+                else:
+                    passed_over[name] = "symbolic_link" if entry.is_symlink() else "special"
             except FileNotFoundError:  # deleted since it was listed
                 continue
             except OSError as error:
                 unreadable.append(name)
                 report(os.fsdecode(os.path.join(path, name)), error)
-    return files, below, unreadable
+    return Folder(os.fsdecode(path), files, unreadable, passed_over), below
 
 
 def _seen_before(path: bytes, visited: set[tuple[int, int]]) -> bool:

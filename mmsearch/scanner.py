@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmsearch import scan
 from mmsearch.events import Skipped
+from mmsearch.passed_over import Kind, kind_of_file
 from mmsearch.store.catalog import Catalog
 from mmsearch.types import FileRecord, ScanOptions
 from mmsearch.work_list import Work, WorkList
@@ -34,6 +35,8 @@ class Scanner:
     """Runs ahead of the rest of an index run as far as it can: `work` lies on disk, so memory stays flat.
 
     `to_do` and `unchanged` count files so far, `skipped` has what could not be read, `seconds` is the time spent.
+    `passed_over` counts what is no image and needs no work: neither files nor folders, and files that are known to be
+    none.
     """
 
     def __init__(self, folder: Path, places: Sequence[Place], stop: threading.Event) -> None:
@@ -42,6 +45,7 @@ class Scanner:
         self.to_do = 0
         self.unchanged = 0
         self.skipped: deque[Skipped] = deque()
+        self.passed_over: Counter[Kind] = Counter()
         self.seconds = 0.0
         self._folder = folder
         self._places = places
@@ -87,6 +91,7 @@ class Scanner:
             number = catalog.folder_id(folder.path)
             if any(_is_within(folder.path, kept) for kept in place.kept):
                 continue
+            self.passed_over.update(folder.passed_over.values())
             if number is not None and not (folder.files or folder.unreadable):
                 continue  # nothing of it is left; that is dealt with below
             if number is None:
@@ -95,6 +100,7 @@ class Scanner:
                 seen.add(number)
                 known, failed = catalog.known_files(number), catalog.failed_files(number)
                 changes = scan.compare(folder.files, known, failed=failed, unreadable=folder.unreadable)
+                self._count_known(folder.files, known, failed)
             self._list(folder, changes)
         self._list_gone(catalog, place, seen, unreadable)
 
@@ -112,6 +118,14 @@ class Scanner:
                 return
             is_there = True
             self._list(scan.Folder(path, {}), scan.compare({}, known))
+
+    def _count_known(self, files: scan.Files, known: scan.Files, failed: Mapping[bytes, bool]) -> None:
+        """Count the files that an earlier run has found to be no images, as far as they have not changed."""
+        self.passed_over.update(
+            kind_of_file(name)
+            for name, is_no_image in failed.items()
+            if is_no_image and files.get(name) == known.get(name)
+        )
 
     def _list(self, folder: scan.Folder, changes: scan.FolderChanges) -> None:
         self.unchanged += changes.unchanged

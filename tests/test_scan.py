@@ -228,6 +228,17 @@ def test_links_are_followed_on_request_and_a_loop_ends(linked: Path) -> None:
     assert names(linked, ScanOptions(follow_symlinks=True)) == ["a.jpg", "file.jpg", "folder/o.jpg"]
 
 
+def test_what_is_neither_file_nor_folder_is_named(linked: Path) -> None:
+    os.mkfifo(linked / "pipe.jpg")
+    (linked / ".hidden").symlink_to(linked)
+    links = dict.fromkeys((b"file.jpg", b"folder", b"lost.jpg", b"loop"), "symbolic_link")
+    assert walk(linked)[0].passed_over == {**links, b"pipe.jpg": "special"}
+    followed = walk(linked, ScanOptions(follow_symlinks=True))[0]
+    assert followed.passed_over == {b"lost.jpg": "symbolic_link", b"pipe.jpg": "special"}
+    (chosen,) = walk(linked, ScanOptions(exclude=("lo*",), include=("*.jpg",)))
+    assert chosen.passed_over == {b"file.jpg": "symbolic_link", b"pipe.jpg": "special"}
+
+
 def test_a_folder_that_two_links_reach_is_walked_once(tmp_path: Path) -> None:
     write(tmp_path, "outside/o.jpg", "root/a.jpg")
     (tmp_path / "root" / "one").symlink_to(tmp_path / "outside")

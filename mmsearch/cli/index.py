@@ -97,12 +97,16 @@ def index(
 
 def describe(summary: Summary) -> list[str]:
     """The closing lines of a run."""
+    from mmsearch import passed_over
     from mmsearch.cli.render import number
 
     counts = ("new", "changed", "moved", "unchanged", "removed", "skipped")
     line = ", ".join(f"{getattr(summary, name):,} {name}" for name in counts)
     pace = f" ({summary.images_per_s:.1f} images/s)" if summary.encoded else ""
     lines = [f"{line} in {summary.seconds:.1f} s{pace}; {number(summary.total, 'image')} in the collection"]
+    seen = passed_over.told(summary.passed_over)
+    if seen:
+        lines.append(seen)
     if summary.known_failures:
         lines.append(f"{number(summary.known_failures, 'file')} could not be read earlier; `mmsearch info` lists them")
     if summary.interrupted:

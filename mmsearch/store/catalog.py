@@ -100,9 +100,10 @@ class Catalog(EmbeddingStore):
         )
         return {name: (size, mtime_ns) for name, size, mtime_ns in rows}
 
-    def failed_files(self, folder_id: int) -> set[bytes]:
-        """Names of the files directly in a folder that could not be indexed."""
-        return {name for (name,) in self._all("SELECT name FROM failures WHERE folder_id = ?", (folder_id,))}
+    def failed_files(self, folder_id: int) -> dict[bytes, bool]:
+        """The files directly in a folder that could not be indexed, by name: whether each is no image at all."""
+        rows = self._all("SELECT name, ignored FROM failures WHERE folder_id = ?", (folder_id,))
+        return {name: bool(ignored) for name, ignored in rows}
 
     # --- images ---
 

@@ -1,7 +1,7 @@
 """Advice for a query in a language that the collection's model does not speak.
 
-Only letters of other scripts than Latin are taken as a sign: which of the languages in Latin letters a text is in
-cannot be told from a few words, and models trained on English captions have seen a good deal of them.
+Letters of other scripts than Latin are a sure sign. For texts in Latin letters, which may be names, and of which models
+trained on English captions have seen a good deal, there is advice only where the answer is weak as well.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from mmsearch import encoders
+from mmsearch import encoders, everyday_words
 from mmsearch.types import Encoder
 
 # The first words of Unicode's names of letters, and what people call those letters. Letters of other scripts, among
@@ -49,6 +49,10 @@ _WORDS_OF_ONE_LETTER = {"CJK", "HANGUL"}
 
 # The model that reads most languages, among those with a short name.
 _MULTILINGUAL = "siglip2"
+_REMEDY = f"ask in English, or change to a model of many languages: `mmsearch reindex --model {_MULTILINGUAL}`"
+
+# Characters of a query that are repeated to the user.
+_SHOWN = 40
 
 
 def script_of(text: str) -> str | None:
@@ -67,17 +71,32 @@ def script_of(text: str) -> str | None:
     return max((script for script in words if script), key=lambda script: (words[script], script))
 
 
-def advice(texts: Sequence[str], encoder: Encoder) -> str | None:
-    """One line for the user where the model does not read the script of one of the texts, else None."""
+def advice(texts: Sequence[str], encoder: Encoder, weak: Sequence[str] = ()) -> str | None:
+    """One line for the user where the model does not read the language of one of the texts, else None.
+
+    `weak` are those of the texts whose answer is weak.
+    """
     for text in texts:
         script = script_of(text)
         if script and not encoders.reads(encoder, text):
-            name = encoders.short_name(encoder.info.spec)
+            return f"the collection's model, {_name(encoder)}, does not read {script} script: {_REMEDY}"
+    for text in weak:
+        if everyday_words.looks_foreign(text, encoders.knows_word) and not encoders.reads(encoder, text):
             return (
-                f"the collection's model, {name}, does not read {script} script: ask in English, or change to a model"
-                f" of many languages: `mmsearch reindex --model {_MULTILINGUAL}`"
+                f"the collection's model, {_name(encoder)}, reads English only; "
+                f'"{_shown(text)}" looks like another language: {_REMEDY}'
             )
     return None
+
+
+def _name(encoder: Encoder) -> str:
+    return encoders.short_name(encoder.info.spec)
+
+
+def _shown(text: str) -> str:
+    """A text in one line of bounded length."""
+    whole = " ".join(text.split())
+    return whole if len(whole) <= _SHOWN else whole[: _SHOWN - 1] + "…"
 
 
 def _words(text: str) -> Iterator[str]:

@@ -103,10 +103,12 @@ class Searcher:
                     self._check_still(stored)
                     self._judge.look_again()
                     ranked = iter(self._answer([one for one in asked if one], stored, attempt == _TRIES - 1))
-                    return [
+                    answers = [
                         next(ranked) if one else self._latest(query, stored)
                         for one, query in zip(asked, queries, strict=True)
                     ]
+                self._advise(queries, answers)
+                return answers
             except FilesMoved:
                 continue
             except ModelChanged:
@@ -160,17 +162,18 @@ class Searcher:
 
     def _embed(self, queries: Sequence[Query], stored: StoredEncoder) -> list[_Asked | None]:
         embedded = self._embedder.embed(queries, stored)
-        self._advise(queries)
         return [
             None if found is None else _Asked(query, found.vector, self._selection(query), _excluded(query, found))
             for query, found in zip(queries, embedded, strict=True)
         ]
 
-    def _advise(self, queries: Sequence[Query]) -> None:
-        """Say once that the model does not read a query's letters."""
-        texts = [str(term.value) for query in queries for term in query.terms if term.kind == "text"]
+    def _advise(self, queries: Sequence[Query], answers: Sequence[Sequence[Hit]]) -> None:
+        """Say once that the model does not read a query's language."""
         encoder = self._embedder.encoder
-        line = languages.advice(texts, encoder) if texts and encoder and not self._advised else None
+        if encoder is None or self._advised:
+            return
+        weak = [query for query, hits in zip(queries, answers, strict=True) if _is_weak(hits)]
+        line = languages.advice(_texts(queries), encoder, _texts(weak))
         if line:
             self._notice(line)
             self._advised = True
@@ -301,6 +304,15 @@ def _needs_more(answer: Answer, scored: Scored) -> bool:
 
 def _excluded(query: Query, embedded: Embedded) -> frozenset[str]:
     return frozenset() if query.include_self else embedded.sources
+
+
+def _texts(queries: Sequence[Query]) -> list[str]:
+    return [str(term.value) for query in queries for term in query.terms if term.kind == "text"]
+
+
+def _is_weak(hits: Sequence[Hit]) -> bool:
+    """Whether no result is likely, or of none that can be told."""
+    return all(hit.confidence is None or hit.confidence < config.LIKELY for hit in hits)
 
 
 def _is_below(path: str, folder: str) -> bool:

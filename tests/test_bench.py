@@ -37,6 +37,14 @@ def test_index_speed(tmp_path: Path) -> None:
     assert len(list((tmp_path / "photos-6").iterdir())) == 6
 
 
+def test_languages_told(tmp_path: Path) -> None:
+    stamp = "A cat.\nde.utf8=Eine Katze.\nnb.utf8=En katt.\n"
+    (tmp_path / "cat.txt").write_text(stamp, "utf-8")
+    result = run("languages_told.py", "--stamps", tmp_path)
+    assert result["stamps"] == {"en": [0, 1], "de": [1, 1], "nb": [1, 1]}
+    assert result["borrowed"].keys() == {"en"}
+
+
 def test_refresh_speed() -> None:
     result = run("refresh_speed.py", "--files", 12, "--folders", 3, "--runs", 1, "--no-rclip")
     assert (result["files"], result["folders"], result["runs"]) == (12, 3, 1)

@@ -111,7 +111,26 @@ class TestAdvice:
         else:
             assert line is None
 
+    @pytest.mark.parametrize("alias", ALIASES)
+    def test_latin_letters_count_where_the_answer_is_weak(self, alias: str) -> None:
+        encoder = Named(ALIASES[alias].spec)
+        assert languages.advice(["eine Katze"], encoder) is None
+        line = languages.advice(["a cat", "eine Katze"], encoder, ["a cat", "eine Katze"])
+        if ALIASES[alias].languages == "English":
+            assert line is not None and "\n" not in line
+            assert f'model, {alias}, reads English only; "eine Katze" looks like another language' in line
+            assert "`mmsearch reindex --model siglip2`" in line
+        else:
+            assert line is None
+
+    def test_a_long_text_is_cut(self) -> None:
+        line = languages.advice([], Named("starter"), ["eine Katze\nschläft\t" + "und schläft " * 50])
+        assert line is not None and "\n" not in line
+        assert '"eine Katze schläft und schläft und schl…"' in line
+
     def test_clips_tokenizer_is_english(self) -> None:
+        assert languages.advice([], Named("ViT-B-16/laion2b_s34b_b88k"), ["eine Katze"])
+        assert languages.advice([], Named("xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"), ["eine Katze"]) is None
         assert languages.advice(["кошка"], Named("ViT-B-16/laion2b_s34b_b88k"))
 
     def test_another_tokenizer_is_given_the_benefit_of_the_doubt(self) -> None:
@@ -223,6 +242,27 @@ def test_a_batch_gets_it_once(command: Command, indexed: Path, tmp_path: Path) -
     outcome = command("query", "--batch", tmp_path / "queries", "-C", indexed, "-k", 1)
     assert len(outcome.out.splitlines()) == 3
     assert outcome.err.count("does not read") == 1
+
+
+def test_a_weak_answer_to_another_language_gets_one_line(command: Command, indexed: Path) -> None:
+    outcome = command("query", "eine Katze", "-C", indexed, "-k", 1, "--json")
+    assert outcome.code == 0 and outcome.json["count"] == 1
+    assert outcome.err.count("\n") == 1 and '"eine Katze" looks like another language' in outcome.err
+    assert "looks like" in command("query", "eine Katze", "-C", indexed, "--min-score", 0.9, "--json").err, "no answer"
+    assert "looks like" not in command("query", "crème brûlée", "-C", indexed).err
+    assert "looks like" not in command("query", "a zeppelin", "-C", indexed).err
+
+
+def test_a_good_answer_is_left_alone(command: Command, indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmsearch.config.LIKELY", 0.0)
+    assert command("query", "eine Katze", "-C", indexed, "--json").err == ""
+
+
+def test_a_batch_gets_it_once_for_latin_letters_too(command: Command, indexed: Path, tmp_path: Path) -> None:
+    (tmp_path / "queries").write_text("a cat\neine Katze\nun perro\n", "utf-8")
+    outcome = command("query", "--batch", tmp_path / "queries", "-C", indexed, "-k", 1)
+    assert len(outcome.out.splitlines()) == 3
+    assert outcome.err.count("\n") == 1 and '"eine Katze" looks like' in outcome.err
 
 
 def test_names_of_models() -> None:

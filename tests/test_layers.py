@@ -19,6 +19,7 @@ LEVELS: dict[str, int] = {
     "types": 0,
     "events": 0,
     "long_paths": 0,
+    "everyday_words": 0,
     "passed_over": 0,
     "stalls": 1,
     "config": 1,

@@ -21,6 +21,7 @@ __all__ = [
     "ensure_export",
     "expected_preprocess",
     "identify",
+    "knows_word",
     "load_encoder",
     "load_export",
     "load_query_encoder",
@@ -142,10 +143,17 @@ def expected_preprocess(spec: str) -> Preprocess | None:
 
 
 def reads(encoder: Encoder, text: str) -> bool:
-    """Whether a text in other than Latin letters can mean something to a model; see `mmsearch.encoders.reading`."""
+    """Whether a text that is not in English can mean something to a model; see `mmsearch.encoders.reading`."""
     from mmsearch.encoders import reading
 
     return reading.reads(encoder, text)
+
+
+def knows_word(word: str) -> bool:
+    """Whether an English model has a word of letters whole in its vocabulary: that of the built-in one is taken."""
+    from mmsearch.encoders import starter
+
+    return starter.has_word(word)
 
 
 def short_name(spec: str) -> str:

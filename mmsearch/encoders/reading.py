@@ -17,7 +17,7 @@ _MOST_UNKNOWN = 0.5
 
 
 def reads(encoder: Encoder, text: str) -> bool:
-    """Whether a text in other than Latin letters can mean something to a model. In doubt it can.
+    """Whether a text that is not in English can mean something to a model. In doubt it can.
 
     That is what the card of a model with a short name says. CLIP's own tokenizer stands for English: it takes any text
     apart into bytes, and says nothing of what the model has learnt. Of other tokenizers, those know a text that have

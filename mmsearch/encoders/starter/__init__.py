@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
 
 FOLDER = Path(__file__).parent
+
+# The marks that letters lose in the vocabulary: it is that of BERT, uncased.
+_MARKS = "Mn"
 
 
 def load(device: str = "auto", precision: str = "auto") -> OnnxEncoder:
@@ -40,6 +45,22 @@ def info() -> EncoderInfo:
     known = facts()
     how = Preprocess.from_json(known["preprocess"])
     return EncoderInfo(models.STARTER, known["fingerprint"], known["dim"], how)
+
+
+@functools.lru_cache(maxsize=10_000)
+def has_word(word: str) -> bool:
+    """Whether the vocabulary has a word of letters as a whole. Most of its words are English, or names.
+
+    The file is searched as it is, in a few thousandths of the 0.02 s that reading its JSON would take.
+    """
+    decomposed = unicodedata.normalize("NFD", word.lower())
+    plain = "".join(letter for letter in decomposed if unicodedata.category(letter) != _MARKS)
+    return plain.isalpha() and f'"{plain}":'.encode() in _vocabulary()
+
+
+@functools.cache
+def _vocabulary() -> bytes:
+    return (FOLDER / "tokenizer.json").read_bytes()
 
 
 def facts() -> dict[str, Any]:

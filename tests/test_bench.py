@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mmsearch.encoders.models import ALIASES, STARTER
 
 BENCH = Path(__file__).parent / "bench"
+SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
 
 
 def run(script: str, *options: object) -> dict[str, Any]:
@@ -139,3 +141,31 @@ def test_model_costs() -> None:
         tokenizer = 34 if card.needs_tokenizer else 0  # MB of Gemma's tokenizer.json, in the repositories of SigLIP 2
         assert abs(card.download_mb - costs[card.alias]["weights_mb"] - tokenizer) < 1.5
         assert card.image_gflop == round(costs[card.alias]["image_gflop"], 1)
+
+
+def test_starter_views(tmp_path: Path) -> None:
+    """A rocket at the left edge of a wide picture: the crop loses it, the squeeze does not."""
+    rocket, cat = (
+        Image.open(SAMPLE_DATA / name).convert("RGB").resize((300, 300)) for name in ("rocket.jpg", "cat.jpg")
+    )
+    for name, at in (("edge", 0), ("middle", 350), ("grey", None)):
+        wide = Image.new("RGB", (1000, 300), "gray")
+        if at is not None:
+            wide.paste(rocket, (at, 0))
+        wide.save(tmp_path / f"{name}.png")
+    cat.save(tmp_path / "cat.png")
+    lines = [
+        {"file": "edge.png", "captions": ["a rocket"], "boxes": {"a rocket": [[0, 0, 0.3, 1]]}},
+        {"file": "middle.png", "captions": ["a rocket"], "boxes": {"a rocket": [[0.35, 0, 0.65, 1]]}},
+        {"file": "grey.png", "captions": []},
+        {"file": "cat.png", "captions": ["a cat"]},
+    ]
+    captions = tmp_path / "set.jsonl"
+    captions.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    result = run("starter_views.py", captions, "--ways", "squash", "crop-224", "crop-256+squash", "--rounds", 1)
+    found = result["sets"]["set"]
+    assert found["n"] == {"photos": 4, "text_to_image": 2, "image_to_text": 3, "pairs": 3, "long": 2, "edge": 1}
+    assert found["squash"]["edge"]["recall@1"] == [1, 0, 0, 0]
+    assert found["crop-224"]["edge"]["recall@1"] == [0, -1, -1, -1]
+    assert found["crop-224"]["text_to_image"]["recall@1"] == [1, 0, 0, 0]
+    assert result["cost"]["times"]["squash"] == 1 < result["cost"]["times"]["crop-256+squash"]

@@ -2,10 +2,12 @@
 
 Sizes, crop offsets and padding follow open_clip's evaluation transform (open_clip/transform.py, which builds on
 torchvision.transforms), up to but not including the conversion to a tensor: the pixels are equal, byte for byte.
+`halfway` is our own.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
@@ -32,7 +34,7 @@ def prepare(image: Image.Image, how: Preprocess) -> NDArray[np.uint8]:
     """Resize, then crop or pad `image` (upright, mode RGB) as `how` says.
 
     Returns uint8 (size, size, 3) in RGB order, a fresh writable array. The pixels equal those of open_clip's transform
-    for the same settings; only for `shortest` on strips more than 256 times as long as wide may they differ slightly,
+    for the same settings; only for crops of strips more than 256 times as long as wide may they differ slightly,
     because Pillow may then resample the two directions in the other order.
     """
     import numpy as np
@@ -43,7 +45,7 @@ def prepare(image: Image.Image, how: Preprocess) -> NDArray[np.uint8]:
 def prepare_image(image: Image.Image, how: Preprocess) -> Image.Image:
     """`prepare` as an image, for processes that can do without NumPy (importing it takes 0.1 s)."""
     width, height = _resized(image.width, image.height, how)
-    if how.resize_mode == "shortest" and max(width, height) > _LONGEST_STRIP * how.size:
+    if max(width, height) > _LONGEST_STRIP * how.size:
         image = _resize_middle(image, width, height, how)
     elif (width, height) != image.size:
         image = image.resize((width, height), _FILTERS[how.interpolation])
@@ -55,11 +57,15 @@ def _resized(width: int, height: int, how: Preprocess) -> tuple[int, int]:
     """The size (width, height) after the resize, rounded as torchvision (`shortest`) and open_clip (`longest`) do."""
     if how.resize_mode == "squash":
         return how.resize, how.resize
-    if how.resize_mode == "shortest":
-        long = int(how.resize * max(width, height) / min(width, height))
-        return (how.resize, long) if width <= height else (long, how.resize)
-    ratio = max(width, height) / how.resize
-    return max(1, round(width / ratio)), max(1, round(height / ratio))
+    if how.resize_mode == "longest":
+        ratio = max(width, height) / how.resize
+        return max(1, round(width / ratio)), max(1, round(height / ratio))
+    short, long = min(width, height), max(width, height)
+    if how.resize_mode == "halfway":
+        long = round(how.resize * math.sqrt(long / short))
+    else:
+        long = int(how.resize * long / short)
+    return (how.resize, long) if width <= height else (long, how.resize)
 
 
 def _resize_middle(image: Image.Image, width: int, height: int, how: Preprocess) -> Image.Image:

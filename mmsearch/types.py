@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ResizeMode = Literal["shortest", "longest", "squash"]
+ResizeMode = Literal["shortest", "longest", "squash", "halfway"]
 Interpolation = Literal["bicubic", "bilinear", "nearest", "lanczos"]
 
 
@@ -62,8 +62,9 @@ class Preprocess:
     """How an upright RGB image becomes an encoder's input of `size` x `size` pixels.
 
     `resize` is the length in pixels of the side that `resize_mode` scales: `shortest` (then centre crop to `size`),
-    `longest` (then pad with `fill` to `size`) or `squash` (both sides, aspect ratio lost). `mean` and `std` are per
-    RGB channel, for values scaled to 0..1; encoders apply them themselves.
+    `longest` (then pad with `fill` to `size`), `squash` (both sides, aspect ratio lost) or `halfway` between `shortest`
+    and `squash`: the short side, the long one squeezed until their ratio is the square root of what it was (then centre
+    crop to `size`). `mean` and `std` are per RGB channel, for values scaled to 0..1; encoders apply them themselves.
     """
 
     size: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,10 +68,39 @@ def test_sizes_at_the_edges(mode: ResizeMode, shape: tuple[int, int]) -> None:
 
 
 def test_resize_larger_than_crop() -> None:
-    """The starter model's way: the short side to 256 pixels, of which the middle 224 stay."""
+    """As classifiers are evaluated: the short side to 256 pixels, of which the middle 224 stay."""
     image = picture(400, 300)
     resized = np.asarray(image.resize((341, 256), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(prepare(image, Preprocess(224, 256)), resized[16:240, 58:282])
+
+
+def test_halfway_between_a_crop_and_a_squeeze() -> None:
+    """Of 4:1 a crop keeps a quarter of the length, a squeeze all of it; this keeps half, half as wide as it was."""
+    image = picture(400, 100)
+    squeezed = np.asarray(image.resize((80, 40), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(prepare(image, Preprocess(40, 40, "halfway")), squeezed[:, 20:60])
+    np.testing.assert_array_equal(prepare(image, Preprocess(36, 40, "halfway")), squeezed[2:38, 22:58])
+    upright = image.transpose(Image.Transpose.TRANSPOSE)
+    turned = prepare(upright, Preprocess(40, 40, "halfway")).transpose(1, 0, 2)
+    np.testing.assert_allclose(turned, squeezed[:, 20:60], atol=1)  # Pillow resizes across first
+    square = picture(100, 100)
+    np.testing.assert_array_equal(
+        prepare(square, Preprocess(36, 40, "halfway")), prepare(square, Preprocess(36, 40, "shortest"))
+    )
+
+
+def test_halfway_of_a_strip_holds_little_more_than_its_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In full, a line of a million pixels would be resized to 32 x 32,000."""
+    sizes = []
+    resize = Image.Image.resize
+
+    def noted(image: Image.Image, size: tuple[int, int], *args: Any, **options: Any) -> Image.Image:
+        sizes.append(size)
+        return resize(image, size, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", noted)
+    assert prepare(Image.new("RGB", (1_000_000, 1), "red"), Preprocess(32, 32, "halfway")).shape == (32, 32, 3)
+    assert sizes == [(32, 32)]
 
 
 def test_image_smaller_than_crop_is_padded_with_black() -> None:

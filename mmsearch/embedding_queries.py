@@ -198,10 +198,7 @@ class QueryEmbedder:
         if self._texts is None or self._texts.encoder.info.fingerprint != stored.info.fingerprint:
             encoder = self._load_encoder(stored.info)
             if encoder.info.fingerprint != stored.info.fingerprint:
-                raise ModelMismatchError(
-                    f"the files of model {stored.info.spec} are not those that the collection was built with",
-                    "restore them, or `mmsearch reindex` with the ones that are there",
-                )
+                raise ModelMismatchError.of(stored.info.spec)
             self._texts = TextEmbedder(encoder)
         return self._texts
 

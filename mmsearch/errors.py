@@ -88,6 +88,14 @@ class CollectionVersionError(CollectionError):
 class ModelMismatchError(CollectionError):
     """The collection was built with another model."""
 
+    @classmethod
+    def of(cls, spec: str) -> ModelMismatchError:
+        """For a model whose files are not those that made the collection's embeddings."""
+        return cls(
+            f"the collection was made with another version of the model {spec} than the one that is here",
+            f"`mmsearch reindex --model {spec}` brings it up to date",
+        )
+
 
 class ReindexError(CollectionError):
     """A change of the collection's model that cannot be begun, or ended, now."""

@@ -247,10 +247,7 @@ def _encode_texts(
 
     encoder = load_query_encoder(info, notice=lambda line: show(Notice(line)))
     if encoder.info.fingerprint != info.fingerprint:
-        raise ModelMismatchError(
-            f"the files of model {info.spec} are not those that made the embeddings",
-            "restore them, or index again into another collection with -C",
-        )
+        raise ModelMismatchError.of(info.spec)
     # A batch is padded to its longest text: alike lengths together.
     order = np.array(sorted(range(len(texts)), key=lambda number: len(texts[number])))
     batches = [order[start : start + _TEXT_BATCH] for start in range(0, len(order), _TEXT_BATCH)]

@@ -379,7 +379,4 @@ class _Lookup:
 
 def _check_same_model(stored: StoredEncoder, encoder: Encoder) -> None:
     if stored.info.fingerprint != encoder.info.fingerprint:
-        raise ModelMismatchError(
-            f"the files of model {encoder.info.spec} are not those that the collection was built with",
-            "restore them, or `mmsearch reindex` with the ones that are there",
-        )
+        raise ModelMismatchError.of(encoder.info.spec)

@@ -216,7 +216,7 @@ class TestChange:
         """As when a new version brings another built-in model."""
         run(place)
         use(Other(fingerprint="e" * 64), monkeypatch)
-        with pytest.raises(ModelMismatchError, match="`mmsearch reindex`"):
+        with pytest.raises(ModelMismatchError, match=f"`mmsearch reindex --model {SPEC}`"):
             ask(place, "red")
         assert run(place).switched
         assert ask(place, "red")

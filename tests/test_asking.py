@@ -178,15 +178,15 @@ def test_refining_the_last_answer(command: Command, indexed: Path) -> None:
         return command("query", *arguments, "-C", indexed, "--json", "--session", session)
 
     assert ask("--more", 1).code == 1
-    first = ask("an animal", "-k", 8).json
+    first = ask("an animal", "-k", 12).json
     results = {Path(result["path"]).name: result for result in first["results"]}
     bee, cat = results["bee.jpg"], results["cat.jpg"]
-    refined = ask("--more", bee["rank"], "--less", cat["rank"], "-k", 8)
+    refined = ask("--more", bee["rank"], "--less", cat["rank"], "-k", 12)
     assert re.fullmatch(
         r"mmsearch: refining 'an animal' \(asked \d\d:\d\d\): more like \S+bee\.jpg; less like \S+cat\.jpg\n",
         refined.err,
     )
-    by_id = ask("an animal", "--more", f"#{bee['id']}", "--less", f"#{cat['id']}", "-k", 8, session="two").json
+    by_id = ask("an animal", "--more", f"#{bee['id']}", "--less", f"#{cat['id']}", "-k", 12, session="two").json
     assert refined.json["results"] == by_id["results"] != first["results"]
     assert refined.json["query"]["terms"] == first["query"]["terms"]
     assert refined.json["query"]["more"] == [bee["path"]] and by_id["query"]["less"] == [cat["id"]]

@@ -58,8 +58,10 @@ def bursts(tmp_path_factory: pytest.TempPathFactory, sample_data: Path) -> Path:
         photo.save(folder / f"{name}-0.jpg", quality=95)
         for shot in range(1, shots + 1):
             edge = round(0.01 * shot * photo.width)
-            frame = photo.crop((edge, edge, photo.width, photo.height)).resize((photo.width // (shot + 1), 300))
-            frame.save(folder / f"{name}-{shot}.jpg", quality=92 - shot)
+            frame = photo.crop((edge, edge, photo.width, photo.height))
+            frame.resize((frame.width * 4 // (4 + shot), frame.height * 4 // (4 + shot))).save(
+                folder / f"{name}-{shot}.jpg", quality=92 - shot
+            )
     with Collection.open(folder / "collection.mmsearch") as photos:
         photos.add([folder], model="starter")
     return folder

@@ -12,6 +12,7 @@ import pytest
 from command import Command
 
 from mmsearch import Collection
+from mmsearch.encoders import load_encoder
 from mmsearch.store import schema
 from mmsearch.store.connection import CATALOG_NAME
 
@@ -71,6 +72,33 @@ def test_a_golden_collection_is_well(version: str, tmp_path: Path) -> None:
         list(photos.doctor(repair=True))  # a checkout gives files the modes that it likes
         findings = list(photos.doctor())
     assert [finding.text for finding in findings if not finding.ok and finding.check != "model"] == []
+
+
+def test_embeddings_of_an_earlier_built_in_model_are_brought_up_to_date(command: Command, tmp_path: Path) -> None:
+    """The golden collection has them, but no photos any more: so a new one is given the model of the golden one."""
+    golden = sqlite3.connect(copy_of("v1", tmp_path) / CATALOG_NAME)
+    earlier = golden.execute("SELECT fingerprint, preprocess FROM encoders").fetchone()
+    golden.close()
+    assert earlier[0] != load_encoder("starter").info.fingerprint
+    photos, place = tmp_path / "photos", tmp_path / "place"
+    photos.mkdir()
+    for name in ("cat.jpg", "dog.jpg", "owl.jpg"):
+        shutil.copy(make.SAMPLE_DATA / name, photos)
+    assert command("index", photos, "--model", "starter", "-C", place).code == 0
+    database = sqlite3.connect(place / CATALOG_NAME)
+    with database:
+        database.execute("UPDATE encoders SET fingerprint = ?, preprocess = ?", earlier)
+    database.close()
+    line = "mmsearch: the collection was made with another version of the model starter than the one that is here; "
+    line += "`mmsearch reindex --model starter` brings it up to date\n"
+    (photos / "new.jpg").write_bytes((make.SAMPLE_DATA / "bee.jpg").read_bytes())
+    for arguments in (["query", "a cat"], ["query", "--image", photos / "cat.jpg"], ["index"]):
+        outcome = command(*arguments, "-C", place)
+        assert (outcome.code, outcome.out, outcome.err) == (1, "", line)
+    assert command(*line.split("`")[1].split()[1:], "-C", place).code == 0
+    assert command("index", "-C", place).code == 0
+    found = command("query", "a bee", "--json", "-C", place).json["results"]
+    assert Path(found[0]["path"]).name == "new.jpg" and len(found) == 4
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from mmsearch.encoders import starter
 from mmsearch.encoders.onnx import open_session
 from mmsearch.preprocess import prepare
 from mmsearch.retrieval_metrics import MEANS, per_query, retrieve
-from mmsearch.types import Preprocess
+from mmsearch.types import Preprocess, ResizeMode
 
 SIDE = 224  # pixels; what the network was trained at
 STEP = 32  # pixels; the network halves an image five times, and its padding is right only for whole multiples
@@ -54,7 +54,7 @@ SHOWN = ("recall@1", "recall@10", "mrr")
 View = Callable[[Image.Image], NDArray[np.uint8]]
 
 
-def as_encoders_do(resize: int, mode: Any, fill: int = 0) -> View:
+def as_encoders_do(resize: int, mode: ResizeMode, fill: int = 0) -> View:
     how = Preprocess(size=SIDE, resize=resize, resize_mode=mode, fill=fill)
     return lambda image: prepare(image, how)
 
@@ -70,20 +70,6 @@ def whole(area: int = 0, shortest: int = 0) -> View:
     return view
 
 
-def half_squeezed(resize: int) -> View:
-    """Squeezed to the square root of its ratio of sides, then cropped: half of what a crop loses, half the squeeze."""
-
-    def view(image: Image.Image) -> NDArray[np.uint8]:
-        ratio = math.sqrt(image.width / image.height)
-        width, height = round(resize * max(1, ratio)), round(resize * max(1, 1 / ratio))
-        left, top = (width - SIDE) // 2, (height - SIDE) // 2
-        return np.array(
-            image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + SIDE, top + SIDE))
-        )
-
-    return view
-
-
 # Each way: the views of a picture of which the logits are averaged.
 WAYS: dict[str, tuple[str, ...]] = {
     name: tuple(name.split("+"))
@@ -93,8 +79,9 @@ WAYS: dict[str, tuple[str, ...]] = {
         "crop-224",
         "crop-240",
         "crop-256",
-        "half-224",
-        "half-240",
+        "halfway-224",
+        "halfway-240",
+        "halfway-256",
         "pad",
         "whole-224",
         "whole-area-224",
@@ -110,8 +97,9 @@ VIEWS: dict[str, View] = {
     "crop-224": as_encoders_do(224, "shortest"),
     "crop-240": as_encoders_do(240, "shortest"),
     "crop-256": as_encoders_do(256, "shortest"),
-    "half-224": half_squeezed(224),
-    "half-240": half_squeezed(240),
+    "halfway-224": as_encoders_do(224, "halfway"),
+    "halfway-240": as_encoders_do(240, "halfway"),
+    "halfway-256": as_encoders_do(256, "halfway"),
     "pad": as_encoders_do(SIDE, "longest", fill=127),
     "whole-224": whole(shortest=224),
     "whole-area-224": whole(area=224**2),

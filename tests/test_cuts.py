@@ -18,41 +18,55 @@ from PIL import Image
 from mmsearch import Collection, config
 from mmsearch.errors import UsageError
 from mmsearch.query import from_words, overriding
+from mmsearch.types import Hit
 
-# "a dog" has two likely results among the sample photos; each cut leaves another number.
-CUTS = {
-    "none": [],
-    "all, which scripts still give": ["--all"],
-    "likely": ["--likely"],
-    "confidence": ["--min-confidence", "0.05"],
-    "score": ["--min-score", "0.35"],
-    "likely and score": ["--likely", "--min-score", "0.67"],
-    "nothing left": ["--min-confidence", "1"],
-}
+NAMES = ("none", "all", "likely", "confidence", "score", "likely and score", "nothing left")
 
-cut = pytest.mark.parametrize("options", CUTS.values(), ids=list(CUTS))
+cut = pytest.mark.parametrize("options", NAMES, indirect=True)
 
 
-def wanted(indexed: Path, options: list[str]) -> list[str]:
-    """The paths that a cut leaves, chosen by the numbers of the whole answer."""
-    least = {"--likely": config.LIKELY}.get(options[0] if options else "", 0.0)
+@pytest.fixture
+def found(collection: Collection) -> list[Hit]:
+    """The whole answer to "a dog"; the first two are likely."""
+    return collection.search("a dog")
+
+
+@pytest.fixture
+def options(request: pytest.FixtureRequest, found: list[Hit]) -> list[str]:
+    """A cut of that name, between two results."""
+    scores = [hit.score or 0 for hit in found]
+    return {
+        "none": [],
+        "all": ["--all"],  # which scripts may still give
+        "likely": ["--likely"],
+        "confidence": ["--min-confidence", str(found[0].confidence)],
+        "score": ["--min-score", str((scores[4] + scores[5]) / 2)],
+        "likely and score": ["--likely", "--min-score", str((scores[0] + scores[1]) / 2)],
+        "nothing left": ["--min-score", str(scores[0] + 0.01)],
+    }[request.param]
+
+
+@pytest.fixture
+def paths(found: list[Hit], options: list[str]) -> list[str]:
+    """What the cut leaves, chosen by the numbers of the whole answer."""
     numbers = dict(itertools.pairwise(options))
-    least = float(numbers.get("--min-confidence", least))
-    with Collection.open(indexed) as photos:
-        found = photos.search("a dog")
+    least = float(numbers.get("--min-confidence", config.LIKELY if "--likely" in options else 0))
     score = float(numbers.get("--min-score", -1))
     return [hit.path for hit in found if (hit.confidence or 0) >= least and (hit.score or 0) >= score]
 
 
-def test_the_cuts_differ(indexed: Path) -> None:
-    counts = {name: len(wanted(indexed, options)) for name, options in CUTS.items()}
-    assert counts["none"] == 10 > counts["score"] > counts["likely"] == 2 > counts["likely and score"] == 1
-    assert counts["nothing left"] == 0
+@pytest.mark.parametrize(
+    ("options", "counts"),
+    list(zip(NAMES, [{10}, {10}, {2, 3, 4}, {1, 2, 3}, {5}, {1}, {0}], strict=True)),
+    indirect=["options"],
+)
+def test_the_cuts_differ(paths: list[str], counts: set[int]) -> None:
+    """Without this, the tests below could pass because nothing is cut."""
+    assert len(paths) in counts
 
 
 @cut
-def test_every_output_shows_the_same(command: Command, indexed: Path, options: list[str]) -> None:
-    paths = wanted(indexed, options)
+def test_every_output_shows_the_same(command: Command, indexed: Path, options: list[str], paths: list[str]) -> None:
     asked = ("query", "a dog", "-C", indexed, *options)
     answer = command(*asked, "--json").json
     lines = [json.loads(line) for line in command(*asked, "--jsonl").out.splitlines()]
@@ -70,9 +84,13 @@ def test_every_output_shows_the_same(command: Command, indexed: Path, options: l
 
 @cut
 def test_what_is_shown_is_acted_on(
-    command: Command, indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+    command: Command,
+    indexed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    paths: list[str],
 ) -> None:
-    paths = wanted(indexed, options)
     opened: list[str] = []
     monkeypatch.setattr("mmsearch.cli.viewer.open_files", lambda files: opened.extend(files) or [])
     page, sheet = tmp_path / "page.html", tmp_path / "sheet.png"
@@ -98,8 +116,9 @@ def test_what_is_shown_is_acted_on(
 
 
 @cut
-def test_the_answer_that_is_kept_is_the_one_shown(command: Command, indexed: Path, options: list[str]) -> None:
-    paths = wanted(indexed, options)
+def test_the_answer_that_is_kept_is_the_one_shown(
+    command: Command, indexed: Path, options: list[str], paths: list[str]
+) -> None:
     command("query", "a dog", "-C", indexed, *options, "--session", "s")
     beyond = command("query", "--more", len(paths) + 1, "-C", indexed, "--session", "s")
     assert beyond.code == 1 and f"has no result {len(paths) + 1}" in beyond.err

@@ -75,7 +75,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "peak_rss_mb": commands.rounded(max(run.peak_rss_mb or 0 for run in cold), 0),
         "recall_at_10": round(recall(collection, space), 4),
         "batch_queries_per_s": round(_batch(collection, folder, options.lines), 1),
-        "build_s": commands.rounded(built, 1),
+        "build_s": commands.rounded(built, 3),
         "rclip_cold_s": commands.rounded(commands.middle([run.seconds for run in rclip_cold])),
         "rclip_peak_rss_mb": commands.rounded(max((run.peak_rss_mb or 0 for run in rclip_cold), default=None), 0),
     }

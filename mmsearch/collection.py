@@ -357,14 +357,26 @@ class Collection:
     def _writing(
         self, command: str, wait: float, stop: threading.Event | None = None, *, may_be_new: bool = False
     ) -> Iterator[Catalog]:
-        """The catalog as its only writer; it is made where it `may_be_new`, else it must exist."""
+        """The catalog as its only writer; it is made where it `may_be_new`, else it must exist.
+
+        One that was made and got neither a folder nor a model is taken away again.
+        """
         from mmsearch.store import lock
 
         if not may_be_new:
             self._require()
         patience = lock.Patience(wait, stop, self._notice)
-        with lock.writer(self._path, command, patience), Catalog(self._path, write=True) as catalog:
-            yield catalog
+        with lock.writer(self._path, command, patience) as taken:
+            is_new, stays = not self._exists(), True
+            try:
+                with Catalog(self._path, write=True) as catalog:
+                    try:
+                        yield catalog
+                    finally:
+                        stays = not is_new or bool(catalog.roots()) or catalog.encoder() is not None
+            finally:
+                if not stays:
+                    taken.discard()
 
     def _exhaust(self, events: Iterator[Event]) -> Event:
         """Let a run come to its end, passing its notices on; returns the last event."""

@@ -66,6 +66,16 @@ def collection_path(name_or_path: str | None = None) -> Path:
     return data_dir() / chosen
 
 
+def collection_option(folder: Path) -> str:
+    """` -C NAME_OR_PATH` for a command line that is to mean the collection in `folder`; nothing where it does anyway."""
+    if folder == collection_path():
+        return ""
+    import shlex
+
+    name = folder.name if folder.parent == data_dir() else str(folder)
+    return f" -C {shlex.quote(name)}"
+
+
 def absolute(path: str | os.PathLike[str]) -> str:
     """A path as an absolute one, `~` resolved; symbolic links stay. Raises `UsageError` for a NUL character."""
     text = os.path.abspath(os.path.expanduser(os.fspath(path)))

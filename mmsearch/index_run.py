@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from mmsearch import roots
+from mmsearch import config, roots
 from mmsearch.encoders import choose_default, expected_preprocess, resolve
 from mmsearch.errors import ModelMismatchError
 from mmsearch.events import Event, Finished, Notice
@@ -36,6 +36,7 @@ def run(
     def say(line: str) -> None:
         notices.append(Notice(line))
 
+    known = {root.path for root in catalog.roots()}
     planned = roots.plan(catalog, sources, options, say)
     choice = _ModelChoice(catalog, model, say)
     with catalog.transaction():
@@ -49,10 +50,27 @@ def run(
         stop,
         notices,
     )
-    for event in indexer.run():
-        if isinstance(event, Finished) and sources:
-            roots.check_found(catalog, planned, event.summary)
-        yield event
+    finished = False
+    try:
+        for event in indexer.run():
+            if isinstance(event, Finished):
+                finished = not event.summary.interrupted
+                if sources:
+                    roots.check_found(catalog, planned, event.summary)
+            yield event
+    finally:
+        if not finished and catalog.encoder() is None:
+            _undo(catalog, known)
+
+
+def _undo(catalog: Catalog, known: set[str]) -> None:
+    """Take away the roots that a run has added before it failed for want of its model, which nobody would remember."""
+    with catalog.transaction():
+        for root in catalog.roots():
+            if root.path not in known:
+                catalog.remove_roots(root.path)
+                catalog.remove_below(root.path)
+        catalog.drop_released()
 
 
 def _check_model(catalog: Catalog, model: str | None) -> None:
@@ -63,8 +81,14 @@ def _check_model(catalog: Catalog, model: str | None) -> None:
     if stored is not None and stored.info.spec != spec:
         raise ModelMismatchError(
             f"the collection at {catalog.folder} was built with {stored.info.spec}, not {spec}",
-            f"leave out --model, or change the collection's model: `mmsearch reindex --model {model}`",
+            f"leave out --model, or change the collection's model: `{_reindex(catalog).format(model)}`",
         )
+
+
+def _reindex(catalog: Catalog) -> str:
+    """The command that changes the collection's model, with {} for the new one."""
+    option = config.collection_option(catalog.folder).replace("{", "{{").replace("}", "}}")
+    return f"mmsearch reindex --model {{}}{option}"
 
 
 class _ModelChoice:
@@ -76,13 +100,14 @@ class _ModelChoice:
         named = model if model != "auto" else None
         self._spec = stored.info.spec if stored else named
         self._notice = notice
+        self._better = f"`{_reindex(catalog)}`"
         self._lock = threading.Lock()
 
     def spec(self) -> str:
         """The model; choosing the default may ask the model hub."""
         with self._lock:
             if self._spec is None:
-                self._spec = choose_default(self._notice)
+                self._spec = choose_default(self._notice, self._better)
             return self._spec
 
     def preprocess(self) -> Preprocess | None:

@@ -161,11 +161,11 @@ def short_name(spec: str) -> str:
     return next((card.alias for card in models.EVERY_ALIAS.values() if card.spec == spec), spec)
 
 
-def choose_default(notice: Callable[[str], None] = _say_nothing) -> str:
+def choose_default(notice: Callable[[str], None] = _say_nothing, better: str = "name it with --model") -> str:
     """The model of a new collection whose user has named none.
 
     That is `clip` where its weights are on this disk or the model hub answers within `config.HUB_PROBE_SECONDS`; else
-    the built-in `starter`, with one line to `notice` that says so.
+    the built-in `starter`, with one line to `notice` that says so; `better` says how to have the other one later.
     """
     from mmsearch.encoders import catalogue, hub
 
@@ -182,6 +182,6 @@ def choose_default(notice: Callable[[str], None] = _say_nothing) -> str:
         reason = f"the weights of {card.alias} are not on this disk and {hub.host()} does not answer"
     notice(
         f"using the small built-in model ({models.STARTER}), because {reason};"
-        f" for better results, index again with --model {card.alias} when it can be had"
+        f" for better results, once {card.alias} can be had, {better.format(card.alias)}"
     )
     return models.STARTER

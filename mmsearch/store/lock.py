@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from mmsearch import config
 from mmsearch.errors import CollectionBusyError
-from mmsearch.store.connection import translated
+from mmsearch.store.connection import CATALOG_NAME, translated
 from mmsearch.store.database import now
 
 LOCK_NAME = "writer.lock"
@@ -62,24 +62,41 @@ class Patience:
         return self.stop is not None and self.stop.is_set()
 
 
+@dataclass
+class Taken:
+    """A collection's folder while this process is its only writer."""
+
+    folder: Path
+    is_discarded: bool = False
+
+    def discard(self) -> None:
+        """Take away the catalog that was made in vain, and at the end the folder, if nothing else is in it."""
+        for name in (CATALOG_NAME, f"{CATALOG_NAME}-wal", f"{CATALOG_NAME}-shm"):
+            (self.folder / name).unlink(missing_ok=True)
+        self.is_discarded = True
+
+
 @contextmanager
-def writer(folder: Path, command: str = "index", patience: Patience | None = None) -> Iterator[None]:
+def writer(folder: Path, command: str = "index", patience: Patience | None = None) -> Iterator[Taken]:
     """Be the collection's only writer; `command` is what others are told. The folder is made if need be.
 
     Raises `CollectionBusyError`, naming the holder, where there is another for longer than `patience` lasts.
     """
     with translated(folder):
-        config.make_private(folder)
         lock = FileLock(folder / LOCK_NAME, mode=0o600)
         _acquire(lock, folder, patience or Patience())
-    note = folder / HOLDER_NAME
+    note, taken = folder / HOLDER_NAME, Taken(folder)
     try:
         with suppress(OSError):  # a disk may be full; the note is no more than a courtesy
             _write_private(note, json.dumps(asdict(Holder.of_this_process(command))))
-        yield
+        yield taken
     finally:
         with suppress(OSError):
             note.unlink(missing_ok=True)
+        if taken.is_discarded:
+            with suppress(OSError):  # somebody else may have put something there
+                (folder / LOCK_NAME).unlink(missing_ok=True)
+                folder.rmdir()
         lock.release()
 
 
@@ -94,6 +111,7 @@ def _acquire(lock: FileLock, folder: Path, patience: Patience) -> None:
     deadline = time.monotonic() + patience.seconds
     told = False
     while True:
+        config.make_private(folder)  # again: the other one may have taken it away
         try:
             lock.acquire(timeout=0)
             return

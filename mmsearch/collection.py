@@ -21,7 +21,7 @@ from mmsearch.types import CollectionInfo, Hit, ScanOptions
 if TYPE_CHECKING:
     from mmsearch.doctor import Finding
     from mmsearch.events import Event, ReindexSummary, Summary
-    from mmsearch.ingest import IndexSettings
+    from mmsearch.index_settings import IndexSettings
     from mmsearch.measure import Measured
     from mmsearch.search import Searcher
     from mmsearch.vectors.kinds import KindName
@@ -118,7 +118,7 @@ class Collection:
         """`add` as a stream of events (see `mmsearch.events`); setting `stop` ends it early, losing nothing."""
         from mmsearch import index_run
         from mmsearch.events import Finished
-        from mmsearch.ingest import IndexSettings
+        from mmsearch.index_settings import IndexSettings
 
         sources = self._sources(dirs)
         load = partial(self._encoder.for_indexing, device=device, precision=precision)
@@ -258,7 +258,7 @@ class Collection:
         from mmsearch import model_change
         from mmsearch.encoders import ensure_export, resolve
         from mmsearch.events import Reindexed, ReindexSummary
-        from mmsearch.ingest import IndexSettings
+        from mmsearch.index_settings import IndexSettings
         from mmsearch.reindex import Reindexer
 
         spec = resolve(model).spec if model else None

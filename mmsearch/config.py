@@ -67,7 +67,7 @@ def collection_path(name_or_path: str | None = None) -> Path:
 
 
 def collection_option(folder: Path) -> str:
-    """` -C NAME_OR_PATH` for a command line that is to mean the collection in `folder`; nothing where it does anyway."""
+    """` -C NAME_OR_PATH` for a command line to mean the collection in `folder`; nothing where it does anyway."""
     if folder == collection_path():
         return ""
     import shlex

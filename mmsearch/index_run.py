@@ -10,7 +10,8 @@ from mmsearch import config, roots
 from mmsearch.encoders import choose_default, expected_preprocess, resolve
 from mmsearch.errors import ModelMismatchError
 from mmsearch.events import Event, Finished, Notice
-from mmsearch.ingest import Indexer, IndexSettings
+from mmsearch.index_settings import IndexSettings
+from mmsearch.ingest import Indexer
 from mmsearch.store.catalog import Catalog
 from mmsearch.types import Encoder, EncoderInfo, Preprocess, ScanOptions
 

@@ -11,76 +11,33 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmsearch import config
 from mmsearch.decode_pool import Decoded, DecodePool
 from mmsearch.encoding import EncodingStage
 from mmsearch.errors import ModelMismatchError
 from mmsearch.events import Breakdown, Event, Finished, Notice, Progress, Skipped, Summary
 from mmsearch.passed_over import Kind, kind_of_file, ordered
+from mmsearch.index_settings import IndexSettings
 from mmsearch.refresh import refresh_vectors
 from mmsearch.scanner import Place, Scanner
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.database import now
 from mmsearch.types import Encoder, Preprocess
+from mmsearch.window import TICK, Window
 from mmsearch.work_list import Work
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Seconds between two looks at whether the user wants to stop.
-_TICK = 0.1
-
-# Seconds after which a file that the run is waiting for is named.
-_SLOW_FILE = 2.0
-
 # Entries (reused embeddings, failures, removals) that are stored at the latest, even if no batch is full.
 _MOST_UNSTORED = 1000
-
-# Batches of decoded images that wait for the encoder, beside those that it has: one is full when it asks for the next.
-_BATCHES_AHEAD = 2
-
-
-@dataclass(frozen=True, slots=True)
-class IndexSettings:
-    """How to index. 0 lets mmsearch choose: `workers` one a core, `batch_size` (in images) what suits the device.
-
-    `decode_memory` is in bytes, for all workers together; None sets no bound on the sum.
-    At most `2 x batch_size x (1 + devices)` decoded images (0.2 MB each at 256 pixels) are held at a time.
-    """
-
-    batch_size: int = 0
-    workers: int = 0
-    max_pixels: int = config.DEFAULT_MAX_PIXELS
-    time_limit: float = config.DEFAULT_TIME_LIMIT
-    decode_memory: int | None = None
-
-    @property
-    def processes(self) -> int:
-        """How many worker processes are wanted."""
-        return self.workers or config.available_cpus()
-
-    def images_in_a_batch(self, encoder: Encoder | None) -> int:
-        """How many images are encoded together, where this encoder is loaded or none is yet."""
-        return self.batch_size or (encoder.batch_size if encoder else config.DEFAULT_BATCH_SIZE)
-
-    def open_pool(self, how: Preprocess, known: Callable[[bytes], bool]) -> DecodePool:
-        """The workers that decode images and prepare them as `how` says; `known` as `DecodePool` takes it."""
-        return DecodePool(
-            how,
-            workers=self.processes,
-            max_pixels=self.max_pixels,
-            known=known,
-            time_limit=self.time_limit,
-            memory=self.decode_memory,
-        )
 
 
 @dataclass(slots=True)
@@ -100,6 +57,10 @@ class _Waiting:
     work: Work
     future: Future[Decoded] | None
     since: float
+
+    @property
+    def path(self) -> str:
+        return self.work.record.path
 
 
 class Indexer:
@@ -129,7 +90,9 @@ class Indexer:
         self._stored = catalog.encoder()
         self._lookup = _Lookup(catalog.folder)
         self._batch = _Batch()
-        self._in_flight: deque[_Batch] = deque()
+        self._window: Window[_Waiting, _Batch] = Window(self, self._encoding, settings, stop)
+        self._stack = ExitStack()
+        self._pool: DecodePool | None = None
         self._summary = Summary()
         self._arrived: Counter[int] = Counter()
         self._left: Counter[int] = Counter()
@@ -142,47 +105,34 @@ class Indexer:
         started, started_at = time.perf_counter(), now()
         self._scanner.start()
         try:
-            yield from self._index()
+            with self._stack:
+                yield from self._window.run()
         finally:
             self._encoding.close()
             self._lookup.close()
             self._scanner.close()
-        yield from self._asides()
+        yield from self.asides()
         yield Finished(self._close(started, started_at))
 
     # --- decoding ---
 
-    def _index(self) -> Iterator[Event]:
-        waiting: deque[_Waiting] = deque()
-        with ExitStack() as stack:
-            pool: DecodePool | None = None
-            while not self._stop.is_set():
-                while len(waiting) < self._window and (work := self._scanner.work.get(0 if waiting else _TICK)):
-                    if work.kind == "file" and pool is None:
-                        yield from self._wait_for_preprocess()
-                        if self._preprocess is None:  # stopped meanwhile
-                            break
-                        pool = stack.enter_context(self._settings.open_pool(self._preprocess, self._lookup.knows))
-                    future = pool.submit(work.record) if pool and work.kind == "file" else None
-                    waiting.append(_Waiting(work, future, time.monotonic()))
-                if not waiting and self._scanner.work.finished:
-                    break
-                if waiting and (waiting[0].future is None or wait([waiting[0].future], _TICK).done):
-                    yield from self._take(waiting.popleft())
-                yield from self._asides()
-                yield self._progress(waiting)
-        self._send()
-        while self._in_flight:
-            self._store_oldest()
-            yield self._progress(waiting)
+    def next(self, patience: float) -> Generator[Event, None, _Waiting | None]:
+        """Hand the next file of the scan to the decoder."""
+        work = self._scanner.work.get(patience)
+        if not work:
+            return None
+        if work.kind == "file" and self._pool is None:
+            yield from self._wait_for_preprocess()
+            if self._preprocess is None:  # stopped meanwhile
+                return None
+            self._pool = self._stack.enter_context(self._settings.open_pool(self._preprocess, self._lookup.knows))
+        future = self._pool.submit(work.record) if self._pool and work.kind == "file" else None
+        return _Waiting(work, future, time.monotonic())
 
     @property
-    def _batch_size(self) -> int:
-        return self._settings.images_in_a_batch(self._encoding.loaded)
-
-    @property
-    def _window(self) -> int:
-        return _BATCHES_AHEAD * self._batch_size
+    def finished(self) -> bool:
+        """Whether the scan has ended, and all that it found has been handed on."""
+        return self._scanner.work.finished
 
     def _wait_for_preprocess(self) -> Iterator[Event]:
         """A collection knows how its images are prepared, and most models' settings say so; else it is loaded."""
@@ -191,13 +141,13 @@ class Indexer:
             return
         self._encoding.start()
         self._preprocess = self._expect()
-        yield from self._asides()
+        yield from self.asides()
         while self._preprocess is None and not self._stop.is_set():
-            if self._encoding.ready(_TICK):
+            if self._encoding.ready(TICK):
                 self._preprocess = self._encoding.get().info.preprocess
-            yield from self._asides()
+            yield from self.asides()
 
-    def _take(self, entry: _Waiting) -> Iterator[Event]:
+    def take(self, entry: _Waiting) -> Generator[Event, None, bool]:
         """Sort one file's outcome into the current batch."""
         if entry.future is None:
             self._batch.entries.append(entry.work)
@@ -207,10 +157,17 @@ class Indexer:
             if decoded.reason and not decoded.ignored:
                 yield Skipped(decoded.record.path, decoded.reason)
             self._batch.entries.append(self._kept(decoded))
-        if len(self._batch.pixels) >= self._batch_size or len(self._batch.entries) >= _MOST_UNSTORED:
-            self._send()
-            while len(self._in_flight) > self._most_in_flight:
-                self._store_oldest()
+        return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch has the images that are encoded together, or much else to be stored."""
+        return len(self._batch.pixels) >= self._window.batch_size or len(self._batch.entries) >= _MOST_UNSTORED
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether images wait for the encoder."""
+        return bool(self._batch.pixels)
 
     def _kept(self, decoded: Decoded) -> Decoded:
         """The outcome without its pixels, which go to the encoder unless the same content is there or on its way."""
@@ -218,7 +175,7 @@ class Indexer:
             return decoded
         self._encoding.start()
         content = decoded.content_hash
-        batches = [self._batch, *self._in_flight]
+        batches = [self._batch, *self._window.in_flight]
         if not any(content in batch.fresh for batch in batches) and not self._lookup.knows(content):
             self._batch.fresh[content] = len(self._batch.pixels)
             self._batch.pixels.append(decoded.pixels)
@@ -226,18 +183,13 @@ class Indexer:
 
     # --- encoding and storing ---
 
-    @property
-    def _most_in_flight(self) -> int:
-        encoder = self._encoding.loaded
-        return encoder.concurrency if encoder else 1
-
-    def _send(self) -> None:
+    def seal(self) -> _Batch | None:
         """Hand the current batch to the encoder and begin the next one."""
         import numpy as np
 
         batch, self._batch = self._batch, _Batch()
         if not batch.entries:
-            return
+            return None
         if batch.pixels:
             if self._stored is None:
                 with self._catalog.transaction():
@@ -246,11 +198,10 @@ class Indexer:
             batch.embeddings = self._encoding.submit(np.stack(batch.pixels))
             self._summary.encoded += len(batch.pixels)
             batch.pixels = []
-        self._in_flight.append(batch)
+        return batch
 
-    def _store_oldest(self) -> None:
-        """Store the batch that was sent first, in one transaction, when its embeddings are there."""
-        batch = self._in_flight[0]
+    def store(self, batch: _Batch) -> None:
+        """Store a batch in one transaction, when its embeddings are there."""
         embeddings = batch.embeddings.result() if batch.embeddings else None
         started = time.perf_counter()
         counts, arrived, left, passed_over = Summary(), Counter[int](), Counter[int](), Counter[Kind]()
@@ -266,7 +217,6 @@ class Indexer:
                     passed_over.update([kind_of_file(os.fsencode(entry.record.path))] if entry.ignored else [])
                 else:
                     self._store_image(entry, batch, embeddings, counts, arrived)
-        self._in_flight.popleft()
         for name in ("new", "changed", "unchanged", "removed", "skipped"):
             setattr(self._summary, name, getattr(self._summary, name) + getattr(counts, name))
         self._arrived += arrived
@@ -303,17 +253,11 @@ class Indexer:
 
     # --- telling ---
 
-    def _progress(self, waiting: deque[_Waiting]) -> Progress:
-        slow = waiting and waiting[0].future is not None and time.monotonic() - waiting[0].since > _SLOW_FILE
-        return Progress(
-            done=self._done,
-            total=self._scanner.to_do,
-            scanned=self._scanner.work.finished,
-            loading=self._encoding.loaded is None and bool(self._batch.pixels),
-            waiting_for=waiting[0].work.record.path if slow else None,
-        )
+    def progress(self, *, loading: bool, waiting_for: str | None) -> Progress:
+        """How far the run has come, of what is known to be done so far."""
+        return Progress(self._done, self._scanner.to_do, self._scanner.work.finished, loading, waiting_for)
 
-    def _asides(self) -> Iterator[Event]:
+    def asides(self) -> Iterator[Event]:
         """What other threads have to say."""
         while self._notices:
             yield self._notices.popleft()
@@ -354,7 +298,7 @@ class Indexer:
             scan=self._scanner.seconds,
             decode=self._decode_seconds / self._settings.processes,
             load=self._encoding.load_seconds,
-            encode=self._encoding.encode_seconds / self._most_in_flight,
+            encode=self._encoding.encode_seconds / self._window.most_in_flight,
             store=self._store_seconds,
         )
 

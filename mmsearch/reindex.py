@@ -12,8 +12,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,23 +22,15 @@ from mmsearch.decode_pool import Decoded, DecodePool
 from mmsearch.encoding import EncodingStage
 from mmsearch.errors import ModelMismatchError
 from mmsearch.events import Event, Notice, Progress, Reindexed, ReindexSummary, Skipped
-from mmsearch.ingest import IndexSettings
+from mmsearch.index_settings import IndexSettings
 from mmsearch.refresh import refresh_vectors
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.types import Encoder, FileRecord
+from mmsearch.window import Window
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-# Seconds between two looks at whether the user wants to stop.
-_TICK = 0.1
-
-# Seconds after which a file that the run is waiting for is named.
-_SLOW_FILE = 2.0
-
-# Batches of decoded images that wait for the encoder, beside those that it has.
-_BATCHES_AHEAD = 2
 
 # Contents that are looked up at a time.
 _PAGE = 500
@@ -93,10 +85,14 @@ class Reindexer:
         before = catalog.encoder()
         assert before is not None
         self._summary = ReindexSummary(target.info.spec, before.info.spec if before != target else "")
+        self.finished = False
         self._expected: set[bytes] = set()
         self._ids: list[int] = []
         self._pixels: list[NDArray[np.uint8]] = []
-        self._in_flight: deque[_Batch] = deque()
+        self._window: Window[_Waiting, _Batch] = Window(self, self._encoding, settings, stop)
+        self._stack = ExitStack()
+        self._pool: DecodePool | None = None
+        self._rest: Iterator[_Waiting] | None = None
         self._to_do = self._done = 0
 
     def run(self) -> Iterator[Event]:
@@ -110,7 +106,8 @@ class Reindexer:
             there = self._summary.total - self._to_do
             yield Notice(f"{there:,} of {self._summary.total:,} images have an embedding by {self._spec} already")
         try:
-            yield from self._fill()
+            with self._stack:
+                yield from self._window.run()
         finally:
             self._encoding.close()
         self._summary.interrupted = self._stop.is_set()
@@ -124,25 +121,16 @@ class Reindexer:
 
     # --- decoding ---
 
-    def _fill(self) -> Iterator[Event]:
-        waiting: deque[_Waiting] = deque()
-        wanted = self._wanted()
-        with ExitStack() as stack:
-            pool = stack.enter_context(self._settings.open_pool(self._target.info.preprocess, self._is_not_awaited))
-            while not self._stop.is_set():
-                while len(waiting) < _BATCHES_AHEAD * self._batch_size and (entry := next(wanted, None)):
-                    self._expected.add(entry.content_hash)
-                    self._submit(pool, entry)
-                    waiting.append(entry)
-                if not waiting:
-                    break
-                if waiting[0].future is None or wait([waiting[0].future], _TICK).done:
-                    yield from self._take(pool, waiting)
-                yield self._progress(waiting)
-        self._send()
-        while self._in_flight:
-            self._store_oldest()
-            yield self._progress(waiting)
+    def next(self, patience: float) -> Generator[Event, None, _Waiting | None]:
+        """Hand the next content without a new embedding to the decoder."""
+        yield from ()
+        self._rest = self._rest or self._wanted()
+        entry = next(self._rest, None)
+        self.finished = entry is None
+        if entry is not None:
+            self._expected.add(entry.content_hash)
+            self._submit(entry)
+        return entry
 
     def _wanted(self) -> Iterator[_Waiting]:
         """The contents without a new embedding, by id, with their files."""
@@ -158,14 +146,16 @@ class Reindexer:
         """Whether a file's pixels can be spared: it has changed since it was indexed."""
         return content_hash not in self._expected
 
-    def _submit(self, pool: DecodePool, entry: _Waiting) -> None:
+    def _submit(self, entry: _Waiting) -> None:
+        if self._pool is None:
+            pool = self._settings.open_pool(self._target.info.preprocess, self._is_not_awaited)
+            self._pool = self._stack.enter_context(pool)
         record = entry.others.popleft() if entry.others else None
-        entry.future = pool.submit(record) if record else None
+        entry.future = self._pool.submit(record) if record else None
         entry.path, entry.since = record.path if record else "", time.monotonic()
 
-    def _take(self, pool: DecodePool, waiting: deque[_Waiting]) -> Iterator[Event]:
-        """Put the oldest image into the batch, or try its next file, or count it as missing."""
-        entry = waiting[0]
+    def take(self, entry: _Waiting) -> Generator[Event, None, bool]:
+        """Put an image into the batch, or try its next file, or count it as missing."""
         decoded = entry.future.result() if entry.future else None
         if decoded and decoded.pixels is not None and decoded.content_hash == entry.content_hash:
             self._encoding.start()
@@ -176,16 +166,22 @@ class Reindexer:
                 entry.reasons.append((entry.path, decoded.reason))
             entry.has_changed |= bool(decoded and not decoded.reason)
             if entry.others:
-                self._submit(pool, entry)
-                return
+                self._submit(entry)
+                return False
             yield from self._count_missing(entry)
             self._done += 1
-        waiting.popleft()
         self._expected.discard(entry.content_hash)
-        if len(self._ids) >= self._batch_size:
-            self._send()
-            while len(self._in_flight) > self._most_in_flight:
-                self._store_oldest()
+        return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch has the images that are encoded together."""
+        return len(self._ids) >= self._window.batch_size
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether images wait for the encoder."""
+        return bool(self._pixels)
 
     def _count_missing(self, entry: _Waiting) -> Iterator[Event]:
         unreadable = [(path, reason) for path, reason in entry.reasons if reason not in _NOT_THERE]
@@ -199,34 +195,29 @@ class Reindexer:
 
     # --- encoding and storing ---
 
-    @property
-    def _batch_size(self) -> int:
-        return self._settings.images_in_a_batch(self._encoding.loaded)
-
-    @property
-    def _most_in_flight(self) -> int:
-        encoder = self._encoding.loaded
-        return encoder.concurrency if encoder else 1
-
-    def _send(self) -> None:
+    def seal(self) -> _Batch | None:
         """Hand the current batch to the encoder and begin the next one."""
         import numpy as np
 
         if not self._ids:
-            return
+            return None
         _check_same_model(self._target, self._encoding.get())
-        self._in_flight.append(_Batch(self._ids, self._encoding.submit(np.stack(self._pixels))))
+        batch = _Batch(self._ids, self._encoding.submit(np.stack(self._pixels)))
         self._ids, self._pixels = [], []
+        return batch
 
-    def _store_oldest(self) -> None:
-        batch = self._in_flight[0]
+    def store(self, batch: _Batch) -> None:
+        """Store a batch in one transaction, when its embeddings are there."""
         embeddings = batch.embeddings.result()
         with self._catalog.transaction():
             for content_id, embedding in zip(batch.ids, embeddings, strict=True):
                 self._catalog.put_embedding(self._target.id, content_id, embedding)
-        self._in_flight.popleft()
         self._summary.encoded += len(batch.ids)
         self._done += len(batch.ids)
+
+    def asides(self) -> Iterator[Event]:
+        """Nothing: no other thread has anything to say."""
+        return iter(())
 
     # --- the end ---
 
@@ -249,15 +240,9 @@ class Reindexer:
         summary.images_per_s = summary.encoded / summary.seconds if summary.seconds else 0.0
         return summary
 
-    def _progress(self, waiting: Sequence[_Waiting]) -> Progress:
-        slow = waiting and waiting[0].future is not None and time.monotonic() - waiting[0].since > _SLOW_FILE
-        return Progress(
-            done=self._done,
-            total=self._to_do,
-            scanned=True,
-            loading=self._encoding.loaded is None and bool(self._pixels),
-            waiting_for=waiting[0].path if slow else None,
-        )
+    def progress(self, *, loading: bool, waiting_for: str | None) -> Progress:
+        """How far the run has come."""
+        return Progress(self._done, self._to_do, scanned=True, loading=loading, waiting_for=waiting_for)
 
 
 def _check_same_model(target: StoredEncoder, encoder: Encoder) -> None:

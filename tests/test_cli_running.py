@@ -9,7 +9,7 @@ import typer
 
 from mmsearch.cli.running import finish, index_settings
 from mmsearch.events import ReindexSummary, Summary
-from mmsearch.ingest import IndexSettings
+from mmsearch.index_settings import IndexSettings
 
 
 @pytest.mark.parametrize("kind", [Summary, ReindexSummary])

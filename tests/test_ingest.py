@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders.parallel import ParallelEncoder
 from mmsearch.events import Event, Finished, Notice, Progress, Summary
-from mmsearch.ingest import Indexer, IndexSettings
+from mmsearch.index_settings import IndexSettings
+from mmsearch.ingest import Indexer
 from mmsearch.scanner import Place
 from mmsearch.store.catalog import Catalog
 from mmsearch.types import Encoder, EncoderInfo, Preprocess, ScanOptions
@@ -190,9 +191,9 @@ def test_summary_says_where_the_time_went(photos: Path, tmp_path: Path) -> None:
 def test_progress_knows_the_total_and_names_a_slow_file(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmsearch import ingest
+    from mmsearch import window
 
-    monkeypatch.setattr(ingest, "_SLOW_FILE", 0.0)
+    monkeypatch.setattr(window, "_SLOW_FILE", 0.0)
     seen: list[Progress] = []
     index(tmp_path / "c", photos, FakeEncoder(), each=lambda e: seen.append(e) if isinstance(e, Progress) else None)
     assert seen[-1].done == seen[-1].total == 24 and seen[-1].scanned

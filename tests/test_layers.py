@@ -68,6 +68,8 @@ LEVELS: dict[str, int] = {
     "overview": 3,
     "reindex": 3,
     "ingest": 3,
+    "index_settings": 3,
+    "window": 3,
     "index_run": 3,
     "query_images": 3,
     "embedding_queries": 3,
@@ -102,15 +104,16 @@ NEIGHBOURS: dict[str, set[str]] = {
     "last_answer": {"config"},
     "embedding_queries": {"embedding_texts", "query_images"},
     "doctor": {"refresh"},
-    "index_run": {"ingest", "roots"},
-    "ingest": {"encoding", "refresh", "scanner"},
+    "index_run": {"index_settings", "ingest", "roots"},
+    "ingest": {"encoding", "index_settings", "refresh", "scanner", "window"},
     "measure": {"candidates"},
     "overview": {"model_change"},
-    "reindex": {"encoding", "ingest", "refresh"},
+    "reindex": {"encoding", "index_settings", "refresh", "window"},
     "roots": {"scanner"},
     "judging": {"scoring", "unrelated"},
     "search": {"candidates", "embedding_queries", "judging", "languages", "scoring"},
     "unrelated": {"embedding_queries"},
+    "window": {"encoding", "index_settings"},
 }
 
 # The public names of the package, and `python -m mmsearch`.

@@ -23,10 +23,10 @@ from command import Command
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch import Collection, ingest
+from mmsearch import Collection, index_settings
 from mmsearch.errors import ModelMismatchError, ReindexError
 from mmsearch.events import Event, Progress, Reindexed, ReindexSummary, Skipped
-from mmsearch.ingest import IndexSettings
+from mmsearch.index_settings import IndexSettings
 from mmsearch.store.catalog import Catalog
 from mmsearch.types import EncoderInfo, Preprocess
 
@@ -523,12 +523,12 @@ class TestCommand:
     ) -> None:
         asked = []
 
-        class Watched(ingest.DecodePool):
+        class Watched(index_settings.DecodePool):
             def __init__(self, how: Preprocess, **limits: Any) -> None:
                 asked.append((limits["workers"], limits["max_pixels"], limits["time_limit"], limits["memory"]))
                 super().__init__(how, **limits)
 
-        monkeypatch.setattr(ingest, "DecodePool", Watched)
+        monkeypatch.setattr(index_settings, "DecodePool", Watched)
         options = ["--workers", "1", "--max-pixels", "5000", "--time-limit", "30", "--decode-memory", "700"]
         assert command("reindex", "--model", SPEC, "-C", place, *options).code == 0
         os.utime(photos / "dog.jpg", ns=(0, 0))

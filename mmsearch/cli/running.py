@@ -14,14 +14,14 @@ from mmsearch.cli.progress import ProgressBar
 if TYPE_CHECKING:
     from mmsearch.collection import Collection
     from mmsearch.events import Event, ReindexSummary, Summary
-    from mmsearch.ingest import IndexSettings
+    from mmsearch.index_settings import IndexSettings
 
 
 def index_settings(
     batch_size: int, workers: int, max_pixels: int, time_limit: float, decode_memory: int | None
 ) -> IndexSettings:
     """The settings that the options of these names ask for; `decode_memory` is in megabytes."""
-    from mmsearch.ingest import IndexSettings
+    from mmsearch.index_settings import IndexSettings
 
     return IndexSettings(
         batch_size=batch_size,

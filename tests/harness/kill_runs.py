@@ -31,7 +31,7 @@ from pool import State, make_pool
 from victim import write_vectors_often
 
 from mmsearch import Collection
-from mmsearch.ingest import IndexSettings
+from mmsearch.index_settings import IndexSettings
 from mmsearch.vectors import whole
 
 VICTIM = Path(__file__).with_name("victim.py")

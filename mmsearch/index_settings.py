@@ -1,0 +1,45 @@
+"""How a run indexes: batches, workers, and the limits of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mmsearch import config
+from mmsearch.decode_pool import DecodePool
+from mmsearch.types import Encoder, Preprocess
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """How to index. 0 lets mmsearch choose: `workers` one a core, `batch_size` (in images) what suits the device.
+
+    `decode_memory` is in bytes, for all workers together; None sets no bound on the sum.
+    At most `2 x batch_size x (1 + devices)` decoded images (0.2 MB each at 256 pixels) are held at a time.
+    """
+
+    batch_size: int = 0
+    workers: int = 0
+    max_pixels: int = config.DEFAULT_MAX_PIXELS
+    time_limit: float = config.DEFAULT_TIME_LIMIT
+    decode_memory: int | None = None
+
+    @property
+    def processes(self) -> int:
+        """How many worker processes are wanted."""
+        return self.workers or config.available_cpus()
+
+    def images_in_a_batch(self, encoder: Encoder | None) -> int:
+        """How many images are encoded together, where this encoder is loaded or none is yet."""
+        return self.batch_size or (encoder.batch_size if encoder else config.DEFAULT_BATCH_SIZE)
+
+    def open_pool(self, how: Preprocess, known: Callable[[bytes], bool]) -> DecodePool:
+        """The workers that decode images and prepare them as `how` says; `known` as `DecodePool` takes it."""
+        return DecodePool(
+            how,
+            workers=self.processes,
+            max_pixels=self.max_pixels,
+            known=known,
+            time_limit=self.time_limit,
+            memory=self.decode_memory,
+        )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from mmsearch import config
 from mmsearch.errors import CollectionEmptyError, CollectionNotFoundError
@@ -21,7 +21,7 @@ from mmsearch.types import CollectionInfo, Hit, ScanOptions
 if TYPE_CHECKING:
     from mmsearch.doctor import Finding
     from mmsearch.events import Event, ReindexSummary, Summary
-    from mmsearch.index_settings import IndexSettings
+    from mmsearch.index_settings import RunWords
     from mmsearch.measure import Measured
     from mmsearch.search import Searcher
     from mmsearch.vectors.kinds import KindName
@@ -79,27 +79,23 @@ class Collection:
         dirs: Iterable[AnyPath] | None = None,
         *,
         model: str | None = None,
-        device: str = "auto",
-        precision: str = "auto",
         options: ScanOptions | None = None,
-        settings: IndexSettings | None = None,
-        wait: float = 0.0,
+        **run: Unpack[RunWords],
     ) -> Summary:
         """Index folders, recursively; None refreshes all known ones. Only what changed is encoded.
 
         `model` (an alias or any other form of `--model`) counts for a new collection and must agree with an old one's.
         `options` None keeps those that a root was last indexed with. Returns the counts; files that cannot be read are
         counted in `skipped` and listed by `info`. A known folder that is missing, or empty all of a sudden, is marked
-        offline and keeps its images. `wait` is how many seconds to wait for another process that writes. Raises
-        `SourceError` for a new folder that is missing, `ModelMismatchError`, `CollectionBusyError`, `StorageError`.
+        offline and keeps its images. `run` are the keywords of `mmsearch.index_settings.RunOptions`: `device`,
+        `precision`, `settings`, `wait` and `stop`.
+
+        Raises `SourceError` for a new folder that is missing, `ModelMismatchError`, `CollectionBusyError`,
+        `StorageError`.
         """
         from mmsearch.events import Finished
 
-        last = self._exhaust(
-            self.add_events(
-                dirs, model=model, device=device, precision=precision, options=options, settings=settings, wait=wait
-            )
-        )
+        last = self._exhaust(self.add_events(dirs, model=model, options=options, **run))
         assert isinstance(last, Finished)
         return last.summary
 
@@ -108,23 +104,18 @@ class Collection:
         dirs: Iterable[AnyPath] | None = None,
         *,
         model: str | None = None,
-        device: str = "auto",
-        precision: str = "auto",
         options: ScanOptions | None = None,
-        settings: IndexSettings | None = None,
-        wait: float = 0.0,
-        stop: threading.Event | None = None,
+        **run: Unpack[RunWords],
     ) -> Iterator[Event]:
         """`add` as a stream of events (see `mmsearch.events`); setting `stop` ends it early, losing nothing."""
         from mmsearch import index_run
         from mmsearch.events import Finished
-        from mmsearch.index_settings import IndexSettings
+        from mmsearch.index_settings import RunOptions
 
-        sources = self._sources(dirs)
-        load = partial(self._encoder.for_indexing, device=device, precision=precision)
-        settings, stop = settings or IndexSettings(), stop or threading.Event()
-        with self._writing("index", wait, stop, may_be_new=True) as catalog:
-            for event in index_run.run(catalog, sources, model, options, settings, load, stop):
+        sources, how = self._sources(dirs), RunOptions.of(run)
+        load = partial(self._encoder.for_indexing, device=how.device, precision=how.precision)
+        with self._writing("index", how.wait, how.stop, may_be_new=True) as catalog:
+            for event in index_run.run(catalog, sources, model, options, how, load):
                 if isinstance(event, Finished):
                     finished = event
                 else:
@@ -213,32 +204,19 @@ class Collection:
         *,
         drop_old: bool = False,
         allow_missing: bool = False,
-        device: str = "auto",
-        precision: str = "auto",
-        settings: IndexSettings | None = None,
-        wait: float = 0.0,
+        **run: Unpack[RunWords],
     ) -> ReindexSummary:
         """Change the model: fill in embeddings by `model` beside the old ones, and switch when they are complete.
 
         Searches use the old model until then. What an earlier call left undone is gone on with, and `model` may then be
         None. Where files cannot be read it does not switch, unless `allow_missing`; the next `add` that can read them
-        encodes them. The old embeddings are kept, so that changing back takes no time, unless `drop_old`. `wait` is how
-        many seconds to wait for another process that writes. Raises `ReindexError`, `CollectionNotFoundError`,
+        encodes them. The old embeddings are kept, so that changing back takes no time, unless `drop_old`. `run` are the
+        keywords of `add` of that name. Raises `ReindexError`, `CollectionNotFoundError`,
         `CollectionEmptyError`, `CollectionBusyError`, `ModelError`, `ModelMismatchError`, `StorageError`.
         """
         from mmsearch.events import Reindexed
 
-        last = self._exhaust(
-            self.reindex_events(
-                model,
-                drop_old=drop_old,
-                allow_missing=allow_missing,
-                device=device,
-                precision=precision,
-                settings=settings,
-                wait=wait,
-            )
-        )
+        last = self._exhaust(self.reindex_events(model, drop_old=drop_old, allow_missing=allow_missing, **run))
         assert isinstance(last, Reindexed)
         return last.summary
 
@@ -248,38 +226,32 @@ class Collection:
         *,
         drop_old: bool = False,
         allow_missing: bool = False,
-        device: str = "auto",
-        precision: str = "auto",
-        settings: IndexSettings | None = None,
-        wait: float = 0.0,
-        stop: threading.Event | None = None,
+        **run: Unpack[RunWords],
     ) -> Iterator[Event]:
         """`reindex` as a stream of events (see `mmsearch.events`); setting `stop` ends it early, losing nothing."""
         from mmsearch import model_change
         from mmsearch.encoders import ensure_export, resolve
         from mmsearch.events import Reindexed, ReindexSummary
-        from mmsearch.index_settings import IndexSettings
+        from mmsearch.index_settings import RunOptions
         from mmsearch.reindex import Reindexer
 
-        spec = resolve(model).spec if model else None
-        stop = stop or threading.Event()
-        with self._writing("reindex", wait, stop) as catalog:
+        spec, how = resolve(model).spec if model else None, RunOptions.of(run)
+        where = {"device": how.device, "precision": how.precision}
+        with self._writing("reindex", how.wait, how.stop) as catalog:
             current = self._require_encoder(catalog)
-            identify = partial(self._encoder.identify, device=device, precision=precision)
-            target = model_change.choose(catalog, spec, identify, stop)
+            target = model_change.choose(catalog, spec, partial(self._encoder.identify, **where), how.stop)
             if target is None:
                 yield Reindexed(ReindexSummary(spec or "", current.info.spec, interrupted=True))
                 return
-            run = Reindexer(
+            reindexer = Reindexer(
                 catalog,
                 target,
-                partial(self._encoder.for_indexing, target.info.spec, target.info, device=device, precision=precision),
+                partial(self._encoder.for_indexing, target.info.spec, target.info, **where),
                 lambda encoder: ensure_export(encoder, self._notice),
-                settings or IndexSettings(),
-                stop,
+                how,
                 allow_missing=allow_missing,
             )
-            for event in run.run():
+            for event in reindexer.run():
                 if isinstance(event, Reindexed) and event.summary.switched and drop_old:
                     event.summary.dropped = model_change.drop_old(catalog, self._notice)
                 yield event

@@ -10,7 +10,7 @@ from mmsearch import config, roots
 from mmsearch.encoders import choose_default, expected_preprocess, resolve
 from mmsearch.errors import ModelMismatchError
 from mmsearch.events import Event, Finished, Notice
-from mmsearch.index_settings import IndexSettings
+from mmsearch.index_settings import RunOptions
 from mmsearch.ingest import Indexer
 from mmsearch.store.catalog import Catalog
 from mmsearch.types import Encoder, EncoderInfo, Preprocess, ScanOptions
@@ -21,14 +21,13 @@ def run(
     sources: Sequence[str] | None,
     model: str | None,
     options: ScanOptions | None,
-    settings: IndexSettings,
+    how: RunOptions,
     load: Callable[[str, EncoderInfo | None], Encoder],
-    stop: threading.Event,
 ) -> Iterator[Event]:
     """Index the folders `sources`, absolute paths (None: all known roots); the last event is `Finished`.
 
     The caller holds the writer lock. `options` None keeps those of each root. `load` is given the model's name and
-    what the catalog knows of it, in a thread of its own; setting `stop` ends the run after the batch in flight.
+    what the catalog knows of it, in a thread of its own; setting `how.stop` ends the run after the batch in flight.
     Raises `SourceError`, `ModelMismatchError`, and what `load` raises.
     """
     _check_model(catalog, model)
@@ -47,8 +46,7 @@ def run(
         planned.places,
         lambda: load(choice.spec(), choice.stored),
         choice.preprocess,
-        settings,
-        stop,
+        how,
         notices,
     )
     finished = False

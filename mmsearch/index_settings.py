@@ -1,9 +1,11 @@
-"""How a run indexes: batches, workers, and the limits of a file."""
+"""How an index run or a reindex works: where the model runs, batches, workers, the limits of a file, patience."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypedDict
 
 from mmsearch import config
 from mmsearch.decode_pool import DecodePool
@@ -43,3 +45,33 @@ class IndexSettings:
             time_limit=self.time_limit,
             memory=self.decode_memory,
         )
+
+
+class RunWords(TypedDict, total=False):
+    """The keywords of a run, as `RunOptions` explains them."""
+
+    device: str
+    precision: str
+    settings: IndexSettings | None
+    wait: float
+    stop: threading.Event | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a run is told beside what it is to do.
+
+    `device` and `precision` are of the model, as `mmsearch.encoders.load_encoder` takes them; `wait` is how many
+    seconds to wait for another process that writes; setting `stop` ends the run early, losing nothing.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    settings: IndexSettings = field(default_factory=IndexSettings)
+    wait: float = 0.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of(cls, words: RunWords) -> RunOptions:
+        """The options that these keywords give; those that are None count as not given."""
+        return cls(**{name: value for name, value in words.items() if value is not None})  # type: ignore[arg-type]

@@ -22,8 +22,8 @@ from mmsearch.decode_pool import Decoded, DecodePool
 from mmsearch.encoding import EncodingStage
 from mmsearch.errors import ModelMismatchError
 from mmsearch.events import Breakdown, Event, Finished, Notice, Progress, Skipped, Summary
+from mmsearch.index_settings import RunOptions
 from mmsearch.passed_over import Kind, kind_of_file, ordered
-from mmsearch.index_settings import IndexSettings
 from mmsearch.refresh import refresh_vectors
 from mmsearch.scanner import Place, Scanner
 from mmsearch.store.catalog import Catalog, StoredEncoder
@@ -72,25 +72,24 @@ class Indexer:
         places: Sequence[Place],
         load_encoder: Callable[[], Encoder],
         expect: Callable[[], Preprocess | None],
-        settings: IndexSettings,
-        stop: threading.Event,
+        how: RunOptions,
         notices: deque[Notice],
     ) -> None:
         """`load_encoder` is called at most once, from a thread of its own, and not at all where nothing needs encoding;
-        `expect` says what it will ask for, if that can be known sooner; setting `stop` ends the run after the batch in
-        flight; what is put into `notices` meanwhile becomes events."""
+        `expect` says what it will ask for, if that can be known sooner; setting `how.stop` ends the run after the batch
+        in flight; what is put into `notices` meanwhile becomes events."""
         self._catalog = catalog
-        self._settings = settings
+        self._settings = how.settings
         self._expect = expect
         self._preprocess: Preprocess | None = None
-        self._stop = stop
+        self._stop = how.stop
         self._notices = notices
-        self._scanner = Scanner(catalog.folder, places, stop)
+        self._scanner = Scanner(catalog.folder, places, how.stop)
         self._encoding = EncodingStage(load_encoder)
         self._stored = catalog.encoder()
         self._lookup = _Lookup(catalog.folder)
         self._batch = _Batch()
-        self._window: Window[_Waiting, _Batch] = Window(self, self._encoding, settings, stop)
+        self._window: Window[_Waiting, _Batch] = Window(self, self._encoding, how)
         self._stack = ExitStack()
         self._pool: DecodePool | None = None
         self._summary = Summary()

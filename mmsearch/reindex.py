@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -22,7 +21,7 @@ from mmsearch.decode_pool import Decoded, DecodePool
 from mmsearch.encoding import EncodingStage
 from mmsearch.errors import ModelMismatchError
 from mmsearch.events import Event, Notice, Progress, Reindexed, ReindexSummary, Skipped
-from mmsearch.index_settings import IndexSettings
+from mmsearch.index_settings import RunOptions
 from mmsearch.refresh import refresh_vectors
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.types import Encoder, FileRecord
@@ -67,19 +66,18 @@ class Reindexer:
         target: StoredEncoder,
         load_encoder: Callable[[], Encoder],
         prepare: Callable[[Encoder], None],
-        settings: IndexSettings,
-        stop: threading.Event,
+        how: RunOptions,
         *,
         allow_missing: bool = False,
     ) -> None:
         """`target` is in the catalog already. `load_encoder` is called at most once, from a thread of its own, and not
-        at all where nothing is to be encoded; `prepare` is given the encoder before queries use it. Setting `stop` ends
-        the run after the batch in flight. With `allow_missing` it switches although some files cannot be read."""
+        at all where nothing is to be encoded; `prepare` is given the encoder before queries use it. Setting `how.stop`
+        ends the run after the batch in flight. With `allow_missing` it switches although some files cannot be read."""
         self._catalog = catalog
         self._target = target
         self._prepare = prepare
-        self._settings = settings
-        self._stop = stop
+        self._settings = how.settings
+        self._stop = how.stop
         self._allow_missing = allow_missing
         self._encoding = EncodingStage(load_encoder)
         before = catalog.encoder()
@@ -89,7 +87,7 @@ class Reindexer:
         self._expected: set[bytes] = set()
         self._ids: list[int] = []
         self._pixels: list[NDArray[np.uint8]] = []
-        self._window: Window[_Waiting, _Batch] = Window(self, self._encoding, settings, stop)
+        self._window: Window[_Waiting, _Batch] = Window(self, self._encoding, how)
         self._stack = ExitStack()
         self._pool: DecodePool | None = None
         self._rest: Iterator[_Waiting] | None = None

@@ -8,7 +8,6 @@ user wants to stop, and when it says which file it waits for, are the same for a
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -20,7 +19,7 @@ from mmsearch.events import Event, Progress
 if TYPE_CHECKING:
     from mmsearch.decode_pool import Decoded
     from mmsearch.encoding import EncodingStage
-    from mmsearch.index_settings import IndexSettings
+    from mmsearch.index_settings import RunOptions
 
 # Seconds between two looks at whether the user wants to stop.
 TICK = 0.1
@@ -90,15 +89,13 @@ class Steps(Protocol[Entry, Batch]):
 
 
 class Window(Generic[Entry, Batch]):
-    """Runs `steps` until there are no more files or `stop` is set; what has been taken is stored in either case."""
+    """Runs `steps` until there are no more files or `how.stop` is set; what has been taken is stored in either case."""
 
-    def __init__(
-        self, steps: Steps[Entry, Batch], encoding: EncodingStage, settings: IndexSettings, stop: threading.Event
-    ) -> None:
+    def __init__(self, steps: Steps[Entry, Batch], encoding: EncodingStage, how: RunOptions) -> None:
         self._steps = steps
         self._encoding = encoding
-        self._settings = settings
-        self._stop = stop
+        self._settings = how.settings
+        self._stop = how.stop
         self._entries: deque[Entry] = deque()
         self.in_flight: deque[Batch] = deque()
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders.parallel import ParallelEncoder
 from mmsearch.events import Event, Finished, Notice, Progress, Summary
-from mmsearch.index_settings import IndexSettings
+from mmsearch.index_settings import IndexSettings, RunOptions
 from mmsearch.ingest import Indexer
 from mmsearch.scanner import Place
 from mmsearch.store.catalog import Catalog
@@ -72,10 +72,8 @@ def index(
     place = Place(str(photos), str(photos), ScanOptions())
     notices: deque[Notice] = deque()
     with Catalog(folder, write=True) as catalog:
-        run = Indexer(
-            catalog, [place], load, lambda: HOW, settings or IndexSettings(), stop or threading.Event(), notices
-        )
-        for event in run.run():
+        how = RunOptions.of({"settings": settings, "stop": stop})
+        for event in Indexer(catalog, [place], load, lambda: HOW, how, notices).run():
             each(event)
             if isinstance(event, Finished):
                 return event.summary

@@ -38,7 +38,7 @@ class CandidateSource:
 
     def refresh(self, stored: StoredEncoder, *, last_try: bool) -> list[tuple[VectorFile, VectorIndex]]:
         """Open what the catalog names now. Raises `FilesMoved` for a missing file, unless this is the last try."""
-        current = self._catalog.vector_files(stored.id)
+        current = self._catalog.vector_files.of(stored.id)
         self._open = {file.name: self._open[file.name] for file in current if file.name in self._open}
         usable = []
         for file in current:

@@ -318,8 +318,8 @@ class Collection:
             raise CollectionNotFoundError(f"no collection at {self._path}", "run `mmsearch index DIR` first")
 
     def _require_encoder(self, catalog: Catalog) -> StoredEncoder:
-        encoder = catalog.encoder()
-        if encoder is None or not catalog.last_embedded(encoder.id):
+        encoder = catalog.encoders.current()
+        if encoder is None or not catalog.embeddings.last(encoder.id):
             raise CollectionEmptyError(
                 f"the collection at {self._path} has no images", "run `mmsearch index DIR` first"
             )
@@ -345,7 +345,7 @@ class Collection:
                     try:
                         yield catalog
                     finally:
-                        stays = not is_new or bool(catalog.roots()) or catalog.encoder() is not None
+                        stays = not is_new or bool(catalog.roots.all()) or catalog.encoders.current() is not None
             finally:
                 if not stays:
                     taken.discard()

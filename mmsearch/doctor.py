@@ -18,7 +18,7 @@ from mmsearch import config
 from mmsearch.errors import CollectionBusyError, CollectionVersionError, StorageError
 from mmsearch.refresh import refresh_vectors
 from mmsearch.store import lock
-from mmsearch.store.catalog import StoredEncoder
+from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.checks import Checks
 from mmsearch.store.connection import CATALOG_NAME
 from mmsearch.vectors import whole
@@ -97,20 +97,20 @@ class _Doctor:
     def checks(self) -> Iterator[tuple[str, Iterator[_Result]]]:
         """Each check with its name, to be run before the next one is asked for."""
         yield "permissions", self._permissions()
-        catalog: Checks | None = None
+        catalog: Catalog | None = None
         try:
             yield "catalog", self._integrity()
             if not self._can_be_read:  # then nothing else that it says can be relied on
                 return
-            catalog = Checks(self._folder, write=self._repair)
-            encoder = catalog.encoder()
+            catalog = Catalog(self._folder, write=self._repair)
+            encoder = catalog.encoders.current()
             yield "references", _references(catalog)
             yield "contents", _contents(catalog)
             if encoder:
                 yield "embeddings", _embeddings(catalog, encoder)
                 yield "vectors", _vectors(catalog, encoder)
                 yield "model", _model(encoder)
-            for other in [other for other in catalog.encoders() if other != encoder]:
+            for other in [other for other in catalog.encoders.all() if other != encoder]:
                 yield "other model", _other_model(catalog, other)
             yield "leftovers", self._leftovers(catalog)
         finally:
@@ -138,9 +138,9 @@ class _Doctor:
 
     def _integrity(self) -> Iterator[_Result]:
         try:
-            with Checks(self._folder, write=self._repair) as catalog:
-                complaints = catalog.complaints()
-                images = catalog.count_images()
+            with Catalog(self._folder, write=self._repair) as catalog:
+                complaints = Checks(catalog).complaints()
+                images = catalog.files.count()
         except (CollectionBusyError, CollectionVersionError):
             raise
         except StorageError as error:
@@ -156,10 +156,10 @@ class _Doctor:
         from mmsearch.store.salvage import salvage
 
         if self._only_indexes():
-            with Checks(self._folder, write=True) as catalog:
+            with Catalog(self._folder, write=True) as catalog:
                 with catalog.transaction():
-                    catalog.rebuild_indexes()
-                self._can_be_read = not catalog.complaints()
+                    Checks(catalog).rebuild_indexes()
+                self._can_be_read = not Checks(catalog).complaints()
             if self._can_be_read:
                 return "its indexes were made anew"
         try:
@@ -173,13 +173,13 @@ class _Doctor:
     def _only_indexes(self) -> bool:
         """Whether nothing but indexes are wrong; anything else is not to be written to."""
         try:
-            with Checks(self._folder, write=False) as catalog:
-                return all(" index " in f"{line} " for line in catalog.complaints())
+            with Catalog(self._folder, write=False) as catalog:
+                return all(" index " in f"{line} " for line in Checks(catalog).complaints())
         except StorageError:
             return False
 
-    def _leftovers(self, catalog: Checks) -> Iterator[_Result]:
-        named = catalog.all_vector_files()
+    def _leftovers(self, catalog: Catalog) -> Iterator[_Result]:
+        named = catalog.vector_files.names()
         left = whole.others(self._folder, named)
 
         def mend() -> str:
@@ -194,27 +194,27 @@ class _Doctor:
             yield _Result("dead runs have left nothing", ok=True)
 
 
-def _references(catalog: Checks) -> Iterator[_Result]:
-    broken = catalog.broken_references()
+def _references(catalog: Catalog) -> Iterator[_Result]:
+    broken = Checks(catalog).broken_references()
     if not broken:
         yield _Result("every file has its folder and its content", ok=True)
         return
 
     def mend() -> str:
         with catalog.transaction():
-            catalog.mend_references()
+            Checks(catalog).mend_references()
         return "dropped; files among them are indexed again by the next `mmsearch index`"
 
     counts = [f"{count:,} in {table}" for table, count in broken.items()]
     yield _Result(f"rows that refer to nothing: {_few(counts)}", mend)
 
 
-def _contents(catalog: Checks) -> Iterator[_Result]:
-    unused, released = catalog.contents_without_files(), catalog.count_released()
+def _contents(catalog: Catalog) -> Iterator[_Result]:
+    unused, released = Checks(catalog).contents_without_files(), Checks(catalog).count_released()
 
     def mend() -> str:
         with catalog.transaction():
-            catalog.mend_contents(unused)
+            Checks(catalog).mend_contents(unused)
         return "dropped"
 
     if unused:
@@ -223,16 +223,16 @@ def _contents(catalog: Checks) -> Iterator[_Result]:
         text = f"{released:,} contents that lost a file wait for the end of a run; `mmsearch index` sees to them too"
         yield _Result(text, mend)
     if not unused and not released:
-        yield _Result(f"each of {catalog.count_contents():,} contents has a file", ok=True)
+        yield _Result(f"each of {catalog.contents.count():,} contents has a file", ok=True)
 
 
-def _embeddings(catalog: Checks, encoder: StoredEncoder) -> Iterator[_Result]:
-    missing = catalog.contents_without_embedding(encoder)
-    damaged = list(catalog.damaged_embeddings(encoder))
+def _embeddings(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
+    missing = Checks(catalog).contents_without_embedding(encoder)
+    damaged = list(Checks(catalog).damaged_embeddings(encoder))
 
     def mend() -> str:
         with catalog.transaction():
-            files = catalog.mend_embeddings([*missing, *damaged])
+            files = Checks(catalog).mend_embeddings([*missing, *damaged])
         refresh_vectors(catalog, encoder, force=True)
         return f"{files:,} files are indexed again by the next `mmsearch index`"
 
@@ -240,11 +240,11 @@ def _embeddings(catalog: Checks, encoder: StoredEncoder) -> Iterator[_Result]:
         text = f"{len(missing):,} images have no embedding, {len(damaged):,} a damaged one"
         yield _Result(text, mend)
     else:
-        count = catalog.count_embeddings(encoder.id)
+        count = catalog.embeddings.count(encoder.id)
         yield _Result(f"all of {count:,} embeddings have their size and length 1", ok=True)
 
 
-def _vectors(catalog: Checks, encoder: StoredEncoder) -> Iterator[_Result]:
+def _vectors(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
     def mend() -> str:
         refresh_vectors(catalog, encoder, force=True)
         return "written anew"
@@ -253,21 +253,23 @@ def _vectors(catalog: Checks, encoder: StoredEncoder) -> Iterator[_Result]:
     if problem:
         yield _Result(problem, mend)
         return
-    files = catalog.vector_files(encoder.id)
+    files = catalog.vector_files.of(encoder.id)
     names = f"{len(files)} vector files agree" if len(files) > 1 else "the vector file agrees"
     text = f"{names} with the catalog" if files else "there is no vector file yet"
-    beyond = catalog.count_embeddings(encoder.id, max((file.watermark for file in files), default=0))
+    beyond = catalog.embeddings.count(encoder.id, max((file.watermark for file in files), default=0))
     yield _Result(f"{text}; {beyond:,} newer embeddings are compared one by one", ok=True)
 
 
-def _vector_problem(catalog: Checks, encoder: StoredEncoder) -> str | None:
+def _vector_problem(catalog: Catalog, encoder: StoredEncoder) -> str | None:
     """What is wrong with the first of an encoder's vector files that does not agree with the catalog."""
     from mmsearch.vectors.inspect import problem
 
     reach = 0
-    for file in catalog.vector_files(encoder.id):
-        text = problem(catalog.folder / file.name, file, catalog.embedded_ids(encoder, file.first, file.watermark))
-        if text is None and (file.first != reach or file.watermark > catalog.last_content()):
+    for file in catalog.vector_files.of(encoder.id):
+        text = problem(
+            catalog.folder / file.name, file, Checks(catalog).embedded_ids(encoder, file.first, file.watermark)
+        )
+        if text is None and (file.first != reach or file.watermark > Checks(catalog).last_content()):
             text = "it does not cover what the catalog says"
         if text:
             return f"{file.name}: {text}"
@@ -275,22 +277,22 @@ def _vector_problem(catalog: Checks, encoder: StoredEncoder) -> str | None:
     return None
 
 
-def _other_model(catalog: Checks, encoder: StoredEncoder) -> Iterator[_Result]:
+def _other_model(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
     """The embeddings and vector files of a model that answers no queries now. What goes, a reindex makes again."""
-    spec, damaged = encoder.info.spec, list(catalog.damaged_embeddings(encoder))
+    spec, damaged = encoder.info.spec, list(Checks(catalog).damaged_embeddings(encoder))
     problem = f"{len(damaged):,} damaged embeddings" if damaged else _vector_problem(catalog, encoder)
 
     def mend() -> str:
         with catalog.transaction():
-            catalog.drop_embeddings(encoder, damaged)
+            Checks(catalog).drop_embeddings(encoder, damaged)
         return "dropped; `mmsearch reindex` makes it again"
 
     if problem:
         yield _Result(f"{spec}: {problem}", mend)
         return
-    unfinished = catalog.unfinished_encoder() == encoder
+    unfinished = catalog.encoders.unfinished() == encoder
     state = "a reindex with it is not finished" if unfinished else "kept from before"
-    count, total = catalog.count_covered(encoder.id), catalog.count_contents()
+    count, total = catalog.embeddings.count_covered(encoder.id), catalog.contents.count()
     yield _Result(f"{spec} ({state}): {count:,} of {total:,} embeddings, all with their size and length 1", ok=True)
 
 

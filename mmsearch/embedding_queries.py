@@ -170,10 +170,10 @@ class QueryEmbedder:
     def _embed_stored(self, like: str | bytes | int, stored: StoredEncoder) -> tuple[Vector, str]:
         assert not isinstance(like, bytes)
         with self._catalog.snapshot():
-            if self._catalog.encoder() != stored:
+            if self._catalog.encoders.current() != stored:
                 raise ModelChanged
-            record = self._catalog.image_by_id(like) if isinstance(like, int) else self._catalog.image_at(like)
-            vectors = self._catalog.embeddings(stored, [record.content_id] if record else [])[1]
+            record = self._catalog.files.by_id(like) if isinstance(like, int) else self._catalog.files.at(like)
+            vectors = self._catalog.embeddings.of(stored, [record.content_id] if record else [])[1]
         if record is None or not len(vectors):
             raise SourceError(f"{like} is not in the collection", "use --image for a picture that is not indexed")
         return vectors[0] / np.linalg.norm(vectors[0]), record.content_hash

@@ -124,8 +124,8 @@ class _Embedded:
 
 
 def _require_encoder(catalog: Catalog) -> StoredEncoder:
-    encoder = catalog.encoder()
-    if encoder is None or not catalog.last_embedded(encoder.id):
+    encoder = catalog.encoders.current()
+    if encoder is None or not catalog.embeddings.last(encoder.id):
         raise CollectionEmptyError(
             f"the collection at {catalog.folder} has no images", "run `mmsearch index DIR` first"
         )
@@ -234,7 +234,7 @@ class _Beside:
         """A path of each candidate among `numbers` that is one of these: they are numbered from `first`."""
         ids = np.concatenate([np.empty(0, np.int64), *self._ids])
         wanted = {int(number): int(ids[number - first]) for number in set(numbers.tolist()) if number >= first}
-        records = self._own.catalog.images_of_contents(list(wanted.values()))
+        records = self._own.catalog.files.of_contents(list(wanted.values()))
         gone = "(an image that has been removed since)"
         return {number: records[content][0].path if content in records else gone for number, content in wanted.items()}
 

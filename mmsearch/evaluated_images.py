@@ -57,7 +57,7 @@ def stored(catalog: Catalog, encoder: StoredEncoder, images: Sequence[CaptionedI
     contents = {}
     for image in images:
         content = _content_of(catalog, image)
-        if content is not None and catalog.content_id(bytes.fromhex(content)) is not None:
+        if content is not None and catalog.contents.id_of(bytes.fromhex(content)) is not None:
             contents[image.path] = content
     return _gathered(catalog, encoder, contents, {})
 
@@ -66,7 +66,7 @@ def rest(
     catalog: Catalog, encoder: StoredEncoder, images: EmbeddedImages
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Content ids (b,) and embeddings (b, dim) of all that the collection has beside `images`, in blocks."""
-    for ids, vectors in catalog.embeddings_after(encoder, 0):
+    for ids, vectors in catalog.embeddings.after(encoder, 0):
         others = ~np.isin(ids, images.content_ids)
         yield ids[others], vectors[others]
 
@@ -92,12 +92,12 @@ def encoded(
     folder = home / "collection"
     _index(folder, root, spec, device, show, stop)
     with Catalog(folder, write=False) as catalog:
-        encoder = catalog.encoder()
+        encoder = catalog.encoders.current()
         if encoder is None:
             raise SourceError("none of the files is an image that can be read", "check the captions' paths")
-        found = {path: catalog.image_at(link) for path, link in links.items()}
+        found = {path: catalog.files.at(link) for path, link in links.items()}
         contents = {path: record.content_hash for path, record in found.items() if record is not None}
-        reasons = dict(catalog.failures())
+        reasons = dict(catalog.files.failures())
         failed = {path: reasons[link] for path, link in links.items() if link in reasons}
         return _gathered(catalog, encoder, contents, failed)
 
@@ -140,7 +140,7 @@ def _content_of(catalog: Catalog, image: CaptionedImage) -> str | None:
     """The hash of an image file; read only where the catalog does not know the file as it is."""
     if image.content_hash is not None:
         return image.content_hash
-    known = catalog.image_at(image.path)
+    known = catalog.files.at(image.path)
     try:
         status = os.stat(image.path)
         if known is not None and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
@@ -156,10 +156,10 @@ def _gathered(
 ) -> EmbeddedImages:
     numbers = {}
     for content in set(contents.values()):
-        number = catalog.content_id(bytes.fromhex(content))
+        number = catalog.contents.id_of(bytes.fromhex(content))
         if number is not None:
             numbers[number] = content
-    ids, vectors = catalog.embeddings(encoder, list(numbers))
+    ids, vectors = catalog.embeddings.of(encoder, list(numbers))
     rows = {numbers[number]: row for row, number in enumerate(ids.tolist())}
     contents = {path: content for path, content in contents.items() if content in rows}
     return EmbeddedImages(encoder.info, contents, rows, vectors, ids, failed)

@@ -36,7 +36,7 @@ def run(
     def say(line: str) -> None:
         notices.append(Notice(line))
 
-    known = {root.path for root in catalog.roots()}
+    known = {root.path for root in catalog.roots.all()}
     planned = roots.plan(catalog, sources, options, say)
     choice = _ModelChoice(catalog, model, say)
     with catalog.transaction():
@@ -58,25 +58,25 @@ def run(
                     roots.check_found(catalog, planned, event.summary)
             yield event
     finally:
-        if not finished and catalog.encoder() is None:
+        if not finished and catalog.encoders.current() is None:
             _undo(catalog, known)
 
 
 def _undo(catalog: Catalog, known: set[str]) -> None:
     """Take away the roots that a run has added before it failed for want of its model, which nobody would remember."""
     with catalog.transaction():
-        for root in catalog.roots():
+        for root in catalog.roots.all():
             if root.path not in known:
-                catalog.remove_roots(root.path)
-                catalog.remove_below(root.path)
-        catalog.drop_released()
+                catalog.roots.remove(root.path)
+                catalog.files.remove_below(root.path)
+        catalog.contents.drop_released()
 
 
 def _check_model(catalog: Catalog, model: str | None) -> None:
     """A model that the user names must exist, and be the collection's."""
     if model is None or model == "auto":
         return
-    spec, stored = resolve(model).spec, catalog.encoder()
+    spec, stored = resolve(model).spec, catalog.encoders.current()
     if stored is not None and stored.info.spec != spec:
         raise ModelMismatchError(
             f"the collection at {catalog.folder} was built with {stored.info.spec}, not {spec}",
@@ -94,7 +94,7 @@ class _ModelChoice:
     """The model of an index run: the collection's, or the one named, or the default. Asked from two threads."""
 
     def __init__(self, catalog: Catalog, model: str | None, notice: Callable[[str], None]) -> None:
-        stored = catalog.encoder()
+        stored = catalog.encoders.current()
         self.stored = stored.info if stored else None
         named = model if model != "auto" else None
         self._spec = stored.info.spec if stored else named

@@ -86,7 +86,7 @@ class Indexer:
         self._notices = notices
         self._scanner = Scanner(catalog.folder, places, how.stop)
         self._encoding = EncodingStage(load_encoder)
-        self._stored = catalog.encoder()
+        self._stored = catalog.encoders.current()
         self._lookup = _Lookup(catalog.folder)
         self._batch = _Batch()
         self._window: Window[_Waiting, _Batch] = Window(self, self._encoding, how)
@@ -192,7 +192,7 @@ class Indexer:
         if batch.pixels:
             if self._stored is None:
                 with self._catalog.transaction():
-                    self._stored = self._catalog.set_encoder(self._encoding.get().info)
+                    self._stored = self._catalog.encoders.start_with(self._encoding.get().info)
             _check_same_model(self._stored, self._encoding.get())
             batch.embeddings = self._encoding.submit(np.stack(batch.pixels))
             self._summary.encoded += len(batch.pixels)
@@ -207,11 +207,13 @@ class Indexer:
         with self._catalog.transaction():
             for entry in batch.entries:
                 if isinstance(entry, Work):
-                    content = self._catalog.remove_file(entry.record.path)
+                    content = self._catalog.files.remove(entry.record.path)
                     left.update([content] if content is not None else [])
                     counts.removed += content is not None
                 elif entry.reason:
-                    self._catalog.put_failure(entry.record, entry.reason, ignored=entry.ignored, retry=entry.retry)
+                    self._catalog.files.put_failure(
+                        entry.record, entry.reason, ignored=entry.ignored, retry=entry.retry
+                    )
                     counts.skipped += not entry.ignored
                     passed_over.update([kind_of_file(os.fsencode(entry.record.path))] if entry.ignored else [])
                 else:
@@ -232,16 +234,16 @@ class Indexer:
         counts: Summary,
         arrived: Counter[int],
     ) -> None:
-        content = self._catalog.content_id(entry.content_hash)
+        content = self._catalog.contents.id_of(entry.content_hash)
         reused = content is not None
         if content is None:
             assert entry.facts is not None
-            content = self._catalog.add_content(entry.content_hash, entry.facts)
+            content = self._catalog.contents.add(entry.content_hash, entry.facts)
         place = batch.fresh.pop(entry.content_hash, None)
         if place is not None:
             assert embeddings is not None and self._stored is not None
-            self._catalog.put_embedding(self._stored.id, content, embeddings[place])
-        before = self._catalog.put_image(entry.record, content)
+            self._catalog.embeddings.put(self._stored.id, content, embeddings[place])
+        before = self._catalog.files.put_image(entry.record, content)
         if before is None:
             counts.new += 1
             arrived.update([content] if reused else [])
@@ -277,14 +279,14 @@ class Indexer:
         if encoder:
             summary.device, summary.precision = encoder.device, encoder.precision
         with self._catalog.transaction():
-            self._catalog.drop_released()
+            self._catalog.contents.drop_released()
             if self._left:
-                self._catalog.drop_empty_folders()
+                self._catalog.files.drop_empty_folders()
         if self._stored and not summary.interrupted:
             refresh_vectors(self._catalog, self._stored)
-        summary.total = self._catalog.count_images()
+        summary.total = self._catalog.files.count()
         summary.passed_over = ordered(self._scanner.passed_over + self._passed_over)
-        summary.known_failures = max(0, self._catalog.count_failures() - summary.skipped)
+        summary.known_failures = max(0, self._catalog.files.count_failures() - summary.skipped)
         summary.seconds = time.perf_counter() - started
         summary.images_per_s = summary.encoded / summary.seconds if summary.seconds else 0.0
         summary.breakdown = self._breakdown()
@@ -307,13 +309,13 @@ class _Lookup:
 
     def __init__(self, folder: Path) -> None:
         self._catalog = Catalog(folder, write=False)
-        self._encoder = self._catalog.encoder()
+        self._encoder = self._catalog.encoders.current()
         self._lock = threading.Lock()
 
     def knows(self, content_hash: bytes) -> bool:
         with self._lock:
-            self._encoder = self._encoder or self._catalog.encoder()
-            return self._encoder is not None and self._catalog.has_embedding(self._encoder.id, content_hash)
+            self._encoder = self._encoder or self._catalog.encoders.current()
+            return self._encoder is not None and self._catalog.embeddings.has(self._encoder.id, content_hash)
 
     def close(self) -> None:
         with self._lock:

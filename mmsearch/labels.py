@@ -56,9 +56,9 @@ def unnamed(catalog: Catalog, seed: int = 0) -> Iterator[ImageRecord]:
     """
     path = catalog.folder / FILE_NAME
     named = {image.content_hash for image in captions.read(path).images} if path.exists() else set()
-    contents = catalog.content_ids(Selection(outside=catalog.offline_roots()))
+    contents = catalog.contents.ids(Selection(outside=catalog.roots.offline()))
     for content in np.random.default_rng(seed).permutation(contents).tolist():
-        records = catalog.images_of_contents([content]).get(content, [])
+        records = catalog.files.of_contents([content]).get(content, [])
         record = next((record for record in records if os.path.isfile(record.path)), None)
         if record is not None and record.content_hash not in named:
             yield record
@@ -83,7 +83,7 @@ def append(folder: Path, record: ImageRecord, caption: str) -> None:
 
 def _current(catalog: Catalog, image: CaptionedImage) -> ImageRecord | None:
     if image.content_hash is None:
-        return catalog.image_at(image.path)
-    content = catalog.content_id(bytes.fromhex(image.content_hash))
-    records = catalog.images_of_contents([content]).get(content, []) if content is not None else []
+        return catalog.files.at(image.path)
+    content = catalog.contents.id_of(bytes.fromhex(image.content_hash))
+    records = catalog.files.of_contents([content]).get(content, []) if content is not None else []
     return next((record for record in records if record.path == image.path), records[0] if records else None)

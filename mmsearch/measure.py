@@ -43,18 +43,18 @@ class Measured:
 def measure(catalog: Catalog, encoder: StoredEncoder, notice: Callable[[str], None]) -> Measured:
     """Search for `SAMPLE` stored images, spread over the collection, through the vector files and exactly."""
     with catalog.snapshot():
-        last = catalog.last_embedded(encoder.id)
-        queries = catalog.sample_embeddings(encoder, 0, last, SAMPLE)[:SAMPLE]
+        last = catalog.embeddings.last(encoder.id)
+        queries = catalog.embeddings.sample(encoder, 0, last, SAMPLE)[:SAMPLE]
         queries /= np.linalg.norm(queries, axis=1, keepdims=True)
         source = CandidateSource(catalog, notice)
         usable = source.refresh(encoder, last_try=True)
         watermark, _ = covered(usable)
-        truth = calibrate.nearest(catalog.embeddings_after(encoder, 0, watermark), queries)
+        truth = calibrate.nearest(catalog.embeddings.after(encoder, 0, watermark), queries)
         found, spent = [], []
         for query in queries:
             started = time.perf_counter()
             ids = source.search(usable, query[np.newaxis], calibrate.CANDIDATES)[0]
-            catalog.embeddings(encoder, ids.tolist())
+            catalog.embeddings.of(encoder, ids.tolist())
             spent.append(time.perf_counter() - started)
             found.append(ids)
         kinds = " + ".join(file.kind for file, _ in usable) or "none"

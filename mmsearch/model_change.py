@@ -24,10 +24,10 @@ def choose(
     model is, which may take a download; None where `stop` is set meanwhile. Raises `ReindexError` where another reindex
     is not finished.
     """
-    current, unfinished = catalog.encoder(), catalog.unfinished_encoder()
+    current, unfinished = catalog.encoders.current(), catalog.encoders.unfinished()
     if spec is None:
         return unfinished or current
-    named = [encoder for encoder in catalog.encoders() if encoder.info.spec == spec]
+    named = [encoder for encoder in catalog.encoders.all() if encoder.info.spec == spec]
     if named and current not in named:
         return unfinished if unfinished in named else named[-1]
     if not named:
@@ -35,19 +35,19 @@ def choose(
     info = _unless_stopped(lambda: identify(spec), stop)
     if info is None:
         return None
-    for encoder in catalog.encoders():
+    for encoder in catalog.encoders.all():
         if encoder.info.fingerprint == info.fingerprint:
             return encoder
     _refuse_a_second(unfinished)  # the current model's name, but other files than those that made its embeddings
     with catalog.transaction():
-        return catalog.begin_encoder(info)
+        return catalog.encoders.begin(info)
 
 
 def abandon(catalog: Catalog) -> str:
     """Drop the embeddings of the reindex that was not finished; returns its model. Raises `ReindexError` for none."""
-    unfinished = catalog.unfinished_encoder()
+    unfinished = catalog.encoders.unfinished()
     if unfinished is None:
-        hint = "--drop-old drops the embeddings of the model before" if catalog.kept_encoders() else ""
+        hint = "--drop-old drops the embeddings of the model before" if catalog.encoders.kept() else ""
         raise ReindexError("there is no unfinished reindex to abandon", hint)
     _drop(catalog, [unfinished])
     return unfinished.info.spec
@@ -59,7 +59,7 @@ def drop_old(catalog: Catalog, notice: Callable[[str], None]) -> list[str]:
     The room is given back to the disk; where that fails `notice` says so, and later runs use it. Raises `ReindexError`
     where there are none because a reindex has not been finished.
     """
-    kept, unfinished = catalog.kept_encoders(), catalog.unfinished_encoder()
+    kept, unfinished = catalog.encoders.kept(), catalog.encoders.unfinished()
     if not kept and unfinished:
         raise ReindexError(
             f"queries still use the old model: the reindex with {unfinished.info.spec} is not finished",
@@ -68,7 +68,7 @@ def drop_old(catalog: Catalog, notice: Callable[[str], None]) -> list[str]:
     _drop(catalog, kept)
     if kept:
         try:
-            catalog.shrink()
+            catalog.database.shrink()
         except StorageError as error:
             notice(f"{error.message}; the room in the catalog is kept for later runs")
     return [encoder.info.spec for encoder in kept]
@@ -76,11 +76,11 @@ def drop_old(catalog: Catalog, notice: Callable[[str], None]) -> list[str]:
 
 def others(catalog: Catalog) -> list[OtherModel]:
     """The models beside the current one. Counts the embeddings of an unfinished one one by one."""
-    unfinished, total = catalog.unfinished_encoder(), catalog.count_contents()
-    listed = [encoder for encoder in [*catalog.kept_encoders(), unfinished] if encoder]
+    unfinished, total = catalog.encoders.unfinished(), catalog.contents.count()
+    listed = [encoder for encoder in [*catalog.encoders.kept(), unfinished] if encoder]
     found = []
     for encoder in listed:
-        count = catalog.count_covered(encoder.id)
+        count = catalog.embeddings.count_covered(encoder.id)
         info = encoder.info
         found.append(
             OtherModel(info.spec, info.dim, "unfinished" if encoder == unfinished else "kept", count, total - count)
@@ -99,8 +99,8 @@ def _refuse_a_second(unfinished: StoredEncoder | None) -> None:
 def _drop(catalog: Catalog, encoders: list[StoredEncoder]) -> None:
     with catalog.transaction():
         for encoder in encoders:
-            catalog.drop_encoder(encoder.id)
-    whole.remove_others(catalog.folder, catalog.all_vector_files())
+            catalog.encoders.drop(encoder.id)
+    whole.remove_others(catalog.folder, catalog.vector_files.names())
 
 
 def _unless_stopped(call: Callable[[], EncoderInfo], stop: threading.Event) -> EncoderInfo | None:

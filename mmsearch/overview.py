@@ -12,22 +12,22 @@ from mmsearch.types import CollectionInfo
 
 def overview(catalog: Catalog) -> CollectionInfo:
     """Roots, counts, models, sizes in bytes on disk, the last run, and the files that could not be read."""
-    encoder = catalog.encoder()
-    vectors = catalog.vector_files(encoder.id) if encoder else []
+    encoder = catalog.encoders.current()
+    vectors = catalog.vector_files.of(encoder.id) if encoder else []
     last = catalog.last_run()
     return CollectionInfo(
         path=str(catalog.folder),
-        roots=catalog.roots(),
-        images=catalog.count_images(),
-        embeddings=catalog.count_contents(),
+        roots=catalog.roots.all(),
+        images=catalog.files.count(),
+        embeddings=catalog.contents.count(),
         model=encoder.info.spec if encoder else None,
         dim=encoder.info.dim if encoder else None,
         fingerprint=encoder.info.fingerprint if encoder else None,
         catalog_bytes=sum(path.stat().st_size for path in catalog.folder.glob(f"{CATALOG_NAME}*")),
-        vectors_bytes=sum(_size(catalog.folder / name) for name in catalog.all_vector_files()),
+        vectors_bytes=sum(_size(catalog.folder / name) for name in catalog.vector_files.names()),
         vectors_kind=vectors[0].kind if vectors else None,
         last_run={"started_at": last[0], **last[1]} if last else None,
-        failures=catalog.failures(),
+        failures=catalog.files.failures(),
         other_models=others(catalog),
     )
 

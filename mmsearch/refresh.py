@@ -36,17 +36,17 @@ class Plan:
 
 def plan(catalog: Catalog, encoder: StoredEncoder) -> Plan | None:
     """What keeps searches fast: nothing, a new `recent` file, or a new `main` file that takes everything in."""
-    last = catalog.last_embedded(encoder.id)
+    last = catalog.embeddings.last(encoder.id)
     if not last:
         return None
-    current = {file.part: file for file in catalog.vector_files(encoder.id)}
+    current = {file.part: file for file in catalog.vector_files.of(encoder.id)}
     if any(is_damaged(catalog, file) for file in current.values()):
         return Plan("main", 0, last)
     main, recent = current.get("main"), current.get("recent")
     if main is None or main.removed > max(MOST_REMOVED_COUNT, MOST_REMOVED_SHARE * main.count):
         return Plan("main", 0, last)
     newest = recent or main
-    delta = catalog.count_embeddings(encoder.id, newest.watermark)
+    delta = catalog.embeddings.count(encoder.id, newest.watermark)
     if delta + (recent.removed if recent else 0) <= MOST_DELTA:
         return None
     covered = delta + (recent.count - recent.removed if recent else 0)
@@ -78,17 +78,17 @@ def refresh_vectors(
     so does what a killed run has left.
     `notice` gets one line before a build that takes long.
     """
-    last = catalog.last_embedded(encoder.id)
+    last = catalog.embeddings.last(encoder.id)
     wanted = Plan("main", 0, last) if (force or kind) and last else plan(catalog, encoder)
     if wanted is None:
-        whole.remove_others(catalog.folder, catalog.all_vector_files())
+        whole.remove_others(catalog.folder, catalog.vector_files.names())
         return False
     from mmsearch.vectors import files
 
     built = _build(catalog, encoder, wanted, kind, notice)
     with catalog.transaction():
-        catalog.set_vector_file(encoder.id, built)
-        keep = catalog.all_vector_files()
+        catalog.vector_files.put(encoder.id, built)
+        keep = catalog.vector_files.names()
     files.remove_others(catalog.folder, keep)
     return True
 
@@ -102,7 +102,7 @@ def _build(
 ) -> VectorFile:
     from mmsearch.vectors import calibrate, files, kinds
 
-    count = catalog.count_embeddings(encoder.id, wanted.first)
+    count = catalog.embeddings.count(encoder.id, wanted.first)
     chosen = kinds.choose(count, kind)
     if notice and count > kinds.FLAT_LIMIT:
         notice(f"building the search index over {count:,} images ({chosen})")
@@ -110,14 +110,14 @@ def _build(
         catalog.folder,
         encoder.info.dim,
         chosen,
-        catalog.embeddings_after(encoder, wanted.first, wanted.last),
-        lambda size: catalog.sample_embeddings(encoder, wanted.first, wanted.last, size),
+        catalog.embeddings.after(encoder, wanted.first, wanted.last),
+        lambda size: catalog.embeddings.sample(encoder, wanted.first, wanted.last, size),
     )
     index = files.VectorIndex(catalog.folder / built.name)
     probes = 0
     if index.lists:
-        parts = catalog.embeddings_after(encoder, wanted.first, wanted.last)
-        probes = calibrate.probes(index, parts, catalog.sample_embeddings(encoder, wanted.first, wanted.last, 100))
+        parts = catalog.embeddings.after(encoder, wanted.first, wanted.last)
+        probes = calibrate.probes(index, parts, catalog.embeddings.sample(encoder, wanted.first, wanted.last, 100))
     return VectorFile(
         part=wanted.part,
         name=built.name,

@@ -80,7 +80,7 @@ class Reindexer:
         self._stop = how.stop
         self._allow_missing = allow_missing
         self._encoding = EncodingStage(load_encoder)
-        before = catalog.encoder()
+        before = catalog.encoders.current()
         assert before is not None
         self._summary = ReindexSummary(target.info.spec, before.info.spec if before != target else "")
         self.finished = False
@@ -97,9 +97,9 @@ class Reindexer:
         """Reindex, yielding events; the last one is `Reindexed`, unless an error is raised."""
         started = time.perf_counter()
         with self._catalog.transaction():
-            self._catalog.drop_released()
-        self._summary.total = self._catalog.count_contents()
-        self._to_do = self._catalog.count_lacking(self._target.id)
+            self._catalog.contents.drop_released()
+        self._summary.total = self._catalog.contents.count()
+        self._to_do = self._catalog.embeddings.count_lacking(self._target.id)
         if 0 < self._to_do < self._summary.total:
             there = self._summary.total - self._to_do
             yield Notice(f"{there:,} of {self._summary.total:,} images have an embedding by {self._spec} already")
@@ -133,9 +133,9 @@ class Reindexer:
     def _wanted(self) -> Iterator[_Waiting]:
         """The contents without a new embedding, by id, with their files."""
         last = 0
-        while rows := self._catalog.contents_lacking(self._target.id, last, _PAGE):
+        while rows := self._catalog.embeddings.lacking(self._target.id, last, _PAGE):
             last = rows[-1][0]
-            images = self._catalog.images_of_contents([number for number, _ in rows])
+            images = self._catalog.files.of_contents([number for number, _ in rows])
             for number, content_hash in rows:
                 files = [FileRecord(image.path, image.size, image.mtime_ns) for image in images.get(number, [])]
                 yield _Waiting(number, content_hash, deque(files), None)
@@ -209,7 +209,7 @@ class Reindexer:
         embeddings = batch.embeddings.result()
         with self._catalog.transaction():
             for content_id, embedding in zip(batch.ids, embeddings, strict=True):
-                self._catalog.put_embedding(self._target.id, content_id, embedding)
+                self._catalog.embeddings.put(self._target.id, content_id, embedding)
         self._summary.encoded += len(batch.ids)
         self._done += len(batch.ids)
 
@@ -226,7 +226,7 @@ class Reindexer:
         if self._encoding.loaded:
             self._prepare(self._encoding.loaded)
         with self._catalog.transaction():
-            self._catalog.switch_encoder(self._target.id)
+            self._catalog.encoders.switch_to(self._target.id)
         self._summary.switched = True
 
     def _close(self, started: float) -> ReindexSummary:

@@ -33,9 +33,9 @@ class Plan:
 
     def store(self, catalog: Catalog) -> None:
         """Put the roots and who of them is offline into the catalog."""
-        catalog.set_offline(self.offline, self.online)
+        catalog.roots.set_offline(self.offline, self.online)
         for root in self.roots:
-            catalog.put_root(root.path, root.options)
+            catalog.roots.put(root.path, root.options)
 
 
 def plan(
@@ -46,7 +46,7 @@ def plan(
     A named folder that is a known root, or lies in one, may be offline. Raises `SourceError` for any other that cannot
     be read.
     """
-    known = catalog.roots()
+    known = catalog.roots.all()
     made = Plan()
     for root in known:
         if sources is None or any(is_within(path, root.path) or is_within(root.path, path) for path in sources):
@@ -65,12 +65,12 @@ def plan(
 
 def check_found(catalog: Catalog, made: Plan, summary: Summary) -> None:
     """A folder without a single image is most likely the wrong folder; it does not become a root."""
-    empty = [place.path for place in made.places if not catalog.count_images(place.path)]
+    empty = [place.path for place in made.places if not catalog.files.count(place.path)]
     if not empty or len(empty) < len(made.places) or summary.skipped or summary.known_failures or summary.interrupted:
         return
     with catalog.transaction():
         for path in empty:
-            catalog.remove_roots(path)
+            catalog.roots.remove(path)
     seen = passed_over.told(summary.passed_over)
     what = f"no images found in {', '.join(empty)}{f' ({seen})' if seen else ''}"
     raise SourceError(what, "check the folder; --hidden looks into hidden ones")
@@ -81,13 +81,13 @@ def forget(catalog: Catalog, path: str) -> int:
 
     Raises `SourceError` where nothing of it is known.
     """
-    known = path in {root.path for root in catalog.roots()} or any(True for _ in catalog.folders_at(path))
+    known = path in {root.path for root in catalog.roots.all()} or any(True for _ in catalog.files.folders_at(path))
     if not known:
         raise SourceError(f"{path} is not in the collection", "`mmsearch info` lists the indexed folders")
     with catalog.transaction():
-        catalog.remove_roots(path)
-        removed = catalog.remove_below(path)
-        catalog.drop_released()
+        catalog.roots.remove(path)
+        removed = catalog.files.remove_below(path)
+        catalog.contents.drop_released()
     return removed
 
 

@@ -88,7 +88,7 @@ class Scanner:
         for folder in scan.walk(place.path, place.root, place.options, report):
             if self._stop.is_set():
                 return
-            number = catalog.folder_id(folder.path)
+            number = catalog.files.folder_id(folder.path)
             if any(_is_within(folder.path, kept) for kept in place.kept):
                 continue
             self.passed_over.update(folder.passed_over.values())
@@ -98,7 +98,7 @@ class Scanner:
                 changes = scan.compare(folder.files, {})
             else:
                 seen.add(number)
-                known, failed = catalog.known_files(number), catalog.failed_files(number)
+                known, failed = catalog.files.known_in(number), catalog.files.failed_in(number)
                 changes = scan.compare(folder.files, known, failed=failed, unreadable=folder.unreadable)
                 self._count_known(folder.files, known, failed)
             self._list(folder, changes)
@@ -107,9 +107,9 @@ class Scanner:
     def _list_gone(self, catalog: Catalog, place: Place, seen: set[int], unreadable: list[str]) -> None:
         """List what is known of folders in which nothing was found, unless their disk has gone during the scan."""
         is_there = False
-        for number, path in catalog.folders_at(place.path):
+        for number, path in catalog.files.folders_at(place.path):
             untouched = any(_is_within(path, other) for other in (*unreadable, *place.kept))
-            known = {} if number in seen or untouched else catalog.known_files(number)
+            known = {} if number in seen or untouched else catalog.files.known_in(number)
             if not known:
                 continue
             why = None if is_there else scan.absence(place.root, may_be_empty=False)

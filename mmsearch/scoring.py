@@ -38,7 +38,7 @@ def of_candidates(
     catalog. Also the embeddings that were read for that, by ascending id.
     """
     union = distinct(np.concatenate(ids)) if ids else np.empty(0, np.int64)
-    found, vectors = catalog.embeddings(stored, union.tolist())
+    found, vectors = catalog.embeddings.of(stored, union.tolist())
     if len(ids) == 1:
         return [Scored(found, exact.scores(vectors, query)) for query in queries], (found, vectors)
     rows = [places(found, distinct(part))[0] for part in ids]
@@ -53,7 +53,7 @@ def after(
 ) -> list[Scored]:
     """For each unit vector (dim,) of `queries`, all allowed contents with ids over `watermark`."""
     scored = [Scored(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-    for ids, vectors in catalog.embeddings_after(stored, watermark):
+    for ids, vectors in catalog.embeddings.after(stored, watermark):
         if allowed is not None:
             kept = np.isin(ids, allowed)
             ids, vectors = ids[kept], vectors[kept]
@@ -72,7 +72,7 @@ def vectors_of(
     """
     rows, known = places(read[0], ids)
     if not known.all():  # some are newer than the vector files, or all were compared and few are kept
-        read = catalog.embeddings(stored, distinct(ids).tolist())
+        read = catalog.embeddings.of(stored, distinct(ids).tolist())
         rows, known = places(read[0], ids)
     return read[1][rows], known
 

@@ -121,22 +121,22 @@ class Searcher:
 
     def _current_encoder(self) -> StoredEncoder:
         with self._catalog.snapshot():
-            stored = self._catalog.encoder()
-            if stored is None or not self._catalog.last_embedded(stored.id):
+            stored = self._catalog.encoders.current()
+            if stored is None or not self._catalog.embeddings.last(stored.id):
                 what = f"the collection at {self._catalog.folder} has no images"
                 raise CollectionEmptyError(what, "run `mmsearch index DIR` first")
         return stored
 
     def _check_still(self, stored: StoredEncoder) -> None:
         """Raise `ModelChanged` where another process has switched to another model. Expects to be in a snapshot."""
-        if self._catalog.encoder() != stored:
+        if self._catalog.encoders.current() != stored:
             raise ModelChanged
 
     # --- folders that are offline ---
 
     def _look_for_offline(self, queries: Sequence[Query]) -> None:
         """Read which folders are offline, and say so where that leaves out images and has not been said yet."""
-        before, self._offline = self._offline, self._catalog.offline_roots()
+        before, self._offline = self._offline, self._catalog.roots.offline()
         if self._offline and self._offline != before and not all(query.offline for query in queries):
             few, verb = self._offline[:3], "are" if len(self._offline) > 1 else "is"
             more = f" and {len(self._offline) - len(few)} more" if len(self._offline) > len(few) else ""
@@ -151,7 +151,7 @@ class Searcher:
     def _call_empty(self, selection: Selection) -> None:
         """Say once of a folder that was asked for that nothing below it is indexed: it may be misspelt."""
         for folder in selection.filters.below:
-            if folder not in self._called_empty and not self._catalog.count_images(folder):
+            if folder not in self._called_empty and not self._catalog.files.count(folder):
                 self._called_empty.add(folder)
                 self._notice(f"no indexed image is in {folder}; `mmsearch info` lists the folders")
 
@@ -180,9 +180,9 @@ class Searcher:
 
     def _latest(self, query: Query, stored: StoredEncoder) -> list[Hit]:
         wanted = _wanted([query]) if query.diverse else query.top
-        selection, unread = self._selection(query), self._catalog.embeddings(stored, [])
+        selection, unread = self._selection(query), self._catalog.embeddings.of(stored, [])
         while True:
-            images = self._catalog.latest(selection, wanted)
+            images = self._catalog.files.latest(selection, wanted)
             if not images:
                 self._call_empty(selection)
             hits = self._hits(query, [(None, image) for image in images], stored, unread)
@@ -222,7 +222,7 @@ class Searcher:
         self, asked: Sequence[_Asked], selection: Selection, stored: StoredEncoder, *, last_try: bool
     ) -> list[Answer]:
         """Answer queries that share a selection; one that finds too few looks at more candidates."""
-        allowed = self._catalog.content_ids(selection) if selection else None
+        allowed = self._catalog.contents.ids(selection) if selection else None
         if allowed is not None and not len(allowed):
             self._call_empty(selection)
         vectors = [entry.vector for entry in asked]
@@ -254,7 +254,7 @@ class Searcher:
 
     def _compare_all(self, entry: _Asked, stored: StoredEncoder) -> Answer:
         (scored,) = scoring.after(self._catalog, stored, [entry.vector], 0, None)
-        return self._ranked(entry, scored, stored, len(scored.ids), self._catalog.embeddings(stored, []))
+        return self._ranked(entry, scored, stored, len(scored.ids), self._catalog.embeddings.of(stored, []))
 
     def _ranked(self, entry: _Asked, scored: Scored, stored: StoredEncoder, among: int, read: Embeddings) -> Answer:
         """Turn scored contents into hits: a content with several files gives several, one without files none."""
@@ -266,7 +266,7 @@ class Searcher:
         wanted = _wanted([query]) if query.diverse else query.top + 1
         while True:
             best, values = exact.top(ids, scores, wanted)
-            images = self._catalog.images_of_contents(best.tolist(), entry.selection)
+            images = self._catalog.files.of_contents(best.tolist(), entry.selection)
             found: Found = [
                 (float(value), record)
                 for content, value in zip(best.tolist(), values, strict=True)

@@ -114,7 +114,7 @@ class Unrelated:
         if self._images is not None and self._looked and self._images[0][0] == stored.id:
             return self._images[1], self._images[2]
         self._looked = True
-        last, count = self.catalog.last_embedded(stored.id), self.catalog.count_covered(stored.id)
+        last, count = self.catalog.embeddings.last(stored.id), self.catalog.embeddings.count_covered(stored.id)
         state = (stored.id, last, count)
         if self._images is None or self._images[0] != state:
             whole = count <= _IMAGES
@@ -123,7 +123,7 @@ class Unrelated:
             nothing = np.empty(0, np.int64), np.empty((0, stored.info.dim), np.float32)
             found: dict[int, NDArray[np.float32]] = {}
             for start in starts:
-                ids, vectors = next(self.catalog.embeddings_after(stored, start, rows=rows), nothing)
+                ids, vectors = next(self.catalog.embeddings.after(stored, start, rows=rows), nothing)
                 found.update(zip(ids.tolist(), vectors, strict=True))
             matrix = np.stack(list(found.values())) if found else np.empty((0, stored.info.dim), np.float32)
             self._images = (state, units(matrix), whole)

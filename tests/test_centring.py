@@ -85,10 +85,10 @@ def test_scores_are_cosines_with_the_vector_of_the_formula(
     text, everything = encoder.encode_texts(["a red car"])[0], encoder.encode_texts(captions())
     question = unit(text - 0.75 * everything.mean(axis=0)) if wanted else text
     with Catalog(by_clip, write=False) as catalog:
-        stored = catalog.encoder()
+        stored = catalog.encoders.current()
         assert stored and len(hits) == 24
         for hit in hits:
-            (vector,) = catalog.embeddings(stored, [hit.image.content_id])[1]
+            (vector,) = catalog.embeddings.of(stored, [hit.image.content_id])[1]
             assert hit.score == pytest.approx(unit(vector.astype(np.float64)) @ question, abs=2e-3)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
@@ -98,7 +98,7 @@ def test_terms_are_centred_before_they_are_summed(by_clip: Path) -> None:
     from mmsearch.query import from_words
 
     with Catalog(by_clip, write=False) as catalog:
-        stored = catalog.encoder()
+        stored = catalog.encoders.current()
         assert stored
         encoder = load_encoder(stored.info.spec, device="cpu", precision="fp32")
         embedder = QueryEmbedder(catalog, lambda _: encoder, max_pixels=10**6)

@@ -208,12 +208,12 @@ def test_a_small_folder_in_a_large_collection_gives_its_best(tmp_path: Path, mon
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with Catalog(tmp_path, write=True) as catalog:
         with catalog.transaction():
-            encoder = catalog.set_encoder(load_encoder("starter").info)
+            encoder = catalog.encoders.start_with(load_encoder("starter").info)
             for row, vector in enumerate(vectors):
-                content = catalog.add_content(row.to_bytes(16, "big"), ImageFacts(1, 1, "PNG"))
-                catalog.put_embedding(encoder.id, content, vector)
+                content = catalog.contents.add(row.to_bytes(16, "big"), ImageFacts(1, 1, "PNG"))
+                catalog.embeddings.put(encoder.id, content, vector)
                 folder = "few" if row % 120 == 0 else "half" if row % 2 else "rest"
-                catalog.put_image(FileRecord(f"/{folder}/{row:05d}.png", 1, 1), content)
+                catalog.files.put_image(FileRecord(f"/{folder}/{row:05d}.png", 1, 1), content)
         refresh_vectors(catalog, encoder, kind="ivf-sq8")
     query = load_encoder("starter").encode_texts(["a cat"])[0]
 

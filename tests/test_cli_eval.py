@@ -73,12 +73,12 @@ def test_images_find_their_texts(command: Command, sample_data: Path, indexed: P
     words = load_encoder("starter").encode_texts([caption for _, caption in texts]).astype(np.float64)
     ranks, precisions = [], []
     with Catalog(indexed, write=False) as catalog:
-        stored = catalog.encoder()
+        stored = catalog.encoders.current()
         assert stored is not None
         for record in records:
-            image = catalog.image_at(str(sample_data / record["file"]))
+            image = catalog.files.at(str(sample_data / record["file"]))
             assert image is not None
-            vector = catalog.embeddings(stored, [image.content_id])[1][0].astype(np.float64)
+            vector = catalog.embeddings.of(stored, [image.content_id])[1][0].astype(np.float64)
             order = np.argsort(-(words @ vector), kind="stable")
             places = [place for place, number in enumerate(order, 1) if texts[number][0] == record["file"]]
             ranks.append(places[0])
@@ -212,8 +212,8 @@ def test_a_model_that_is_another_by_now(command: Command, photos: Path, home: Pa
 
     scratch = next((home / "cache" / "mmsearch" / "eval").glob("*/collection"))
     with Database(scratch, write=True) as catalog, catalog.transaction():
-        catalog._run("UPDATE encoders SET fingerprint = ?", ("0" * 32,))
-        catalog._run("UPDATE embeddings_1 SET vector = zeroblob(768)", ())
+        catalog.database.run("UPDATE encoders SET fingerprint = ?", ("0" * 32,))
+        catalog.database.run("UPDATE embeddings_1 SET vector = zeroblob(768)", ())
     assert command("eval", source, "--model", "starter", "--json").json == right
 
 
@@ -302,7 +302,7 @@ def other_model(monkeypatch: pytest.MonkeyPatch, indexed: Path, noise: float) ->
 
     def encoded(images: Any, spec: str, **_: object) -> EmbeddedImages:
         with Catalog(indexed, write=False) as catalog:
-            stored = catalog.encoder()
+            stored = catalog.encoders.current()
             assert spec == info.spec and stored is not None
             found = evaluated_images.stored(catalog, stored, images)
         vectors = found.vectors + noise * np.random.default_rng(0).normal(size=found.vectors.shape) / 384**0.5

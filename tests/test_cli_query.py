@@ -44,13 +44,13 @@ def test_most_captions_find_their_photo(sample_data: Path, indexed: Path) -> Non
 def test_scores_are_exact_cosines(indexed: Path) -> None:
     with Collection.open(indexed) as photos, Catalog(indexed, write=False) as catalog:
         hits = photos.search(text="a bird on a branch", k=30)
-        stored = catalog.encoder()
+        stored = catalog.encoders.current()
         assert stored is not None
         from mmsearch.encoders import load_encoder
 
         query = load_encoder("starter").encode_texts(["a bird on a branch"])[0].astype(np.float64)
         for hit in hits:
-            _, vectors = catalog.embeddings(stored, [hit.image.content_id])
+            _, vectors = catalog.embeddings.of(stored, [hit.image.content_id])
             vector = vectors[0].astype(np.float64)
             cosine = vector @ query / np.linalg.norm(vector) / np.linalg.norm(query)
             assert hit.score == pytest.approx(cosine, abs=1e-3)

@@ -97,9 +97,9 @@ def test_folding_by_brute_force_over_the_whole_ranking(bursts: Path) -> None:
 
 def _embedding(photos: Collection, path: str) -> np.ndarray:
     catalog = photos._open_reader()
-    stored, record = catalog.encoder(), catalog.image_at(path)
+    stored, record = catalog.encoders.current(), catalog.files.at(path)
     assert stored is not None and record is not None
-    return catalog.embeddings(stored, [record.content_id])[1][0]
+    return catalog.embeddings.of(stored, [record.content_id])[1][0]
 
 
 def test_lists_by_date_and_confidences_go_with_it(bursts: Path) -> None:

@@ -295,7 +295,7 @@ def other_model(place: Path) -> EncoderInfo:
     with edited(place) as database:
         database.execute("UPDATE encoders SET spec = 'clip', fingerprint = 'beef'")
     with Collection.open(place) as photos:
-        stored = photos._open_reader().encoder()
+        stored = photos._open_reader().encoders.current()
     assert stored is not None
     return stored.info
 

@@ -181,13 +181,13 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
     with Catalog(folder, write=True) as catalog:
         with catalog.transaction():
-            encoder = catalog.set_encoder(load_encoder("starter").info)
+            encoder = catalog.encoders.start_with(load_encoder("starter").info)
             for row, vector in enumerate(vectors):
-                content = catalog.add_content(row.to_bytes(16, "big"), facts_of(row))
-                catalog.put_embedding(encoder.id, content, vector)
-                catalog.put_image(file_of(row), content)
+                content = catalog.contents.add(row.to_bytes(16, "big"), facts_of(row))
+                catalog.embeddings.put(encoder.id, content, vector)
+                catalog.files.put_image(file_of(row), content)
                 if row % 3 == 0:
-                    catalog.put_image(FileRecord(f"/copies/{row}.jpg", 1, 10**18), content)
+                    catalog.files.put_image(FileRecord(f"/copies/{row}.jpg", 1, 10**18), content)
         refresh_vectors(catalog, encoder, kind="ivf-sq8")
     return folder, vectors
 
@@ -359,8 +359,8 @@ def test_a_condition_runs_or_is_one_line(many: tuple[Path, np.ndarray], text: st
         assert "\n" not in str(error)
         return
     with Catalog(many[0], write=False) as catalog:
-        catalog.latest(Selection(Filters(where=condition)), 1000)
-        assert catalog.count_images() == len(files())
+        catalog.files.latest(Selection(Filters(where=condition)), 1000)
+        assert catalog.files.count() == len(files())
 
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
@@ -393,7 +393,7 @@ def test_conditions_mean_what_they_say(many: tuple[Path, np.ndarray], tree: Cond
     text = written(tree)
     assert conditions.parse(text) == tree
     with Catalog(many[0], write=False) as catalog:
-        found = {image.path for image in catalog.latest(Selection(Filters(where=conditions.parse(text))), 1000)}
+        found = {image.path for image in catalog.files.latest(Selection(Filters(where=conditions.parse(text))), 1000)}
     assert found == {file.path for row, file in files() if holds(tree, row, file) is True}
 
 

@@ -145,5 +145,5 @@ def test_a_disk_that_fills_up_while_old_images_are_there(photos: Path, tmp_path:
                 collection.add([new])
             assert set(before) <= {hit.path for hit in collection.search(text="a cat", k=100)}
         with Catalog(tmp_path / "disk" / "c", write=False) as catalog:
-            assert catalog._all("PRAGMA integrity_check") == [("ok",)]
+            assert catalog.database.all("PRAGMA integrity_check") == [("ok",)]
         collection.close()

@@ -90,7 +90,7 @@ def test_since_when_it_is_offline_stays(command: Command, collection: Path, disk
     unplug(disk, "missing")
     command("index", "-C", collection)
     with Catalog(collection, write=True) as catalog, catalog.transaction():
-        catalog._run("UPDATE roots SET offline_since = 'long ago' WHERE offline_since IS NOT NULL")
+        catalog.database.run("UPDATE roots SET offline_since = 'long ago' WHERE offline_since IS NOT NULL")
     command("index", "-C", collection)
     roots = command("info", "-C", collection, "--json").json["roots"]
     assert [root["offline_since"] for root in roots] == ["long ago", None]

@@ -26,7 +26,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 @pytest.fixture
 def encoder(catalog: Catalog) -> StoredEncoder:
     with catalog.transaction():
-        return catalog.set_encoder(EncoderInfo("starter", "f00d", DIM, Preprocess(size=32, resize=32)))
+        return catalog.encoders.start_with(EncoderInfo("starter", "f00d", DIM, Preprocess(size=32, resize=32)))
 
 
 def add(catalog: Catalog, encoder: StoredEncoder, count: int) -> list[int]:
@@ -34,19 +34,19 @@ def add(catalog: Catalog, encoder: StoredEncoder, count: int) -> list[int]:
     ids = []
     with catalog.transaction():
         for _ in range(count):
-            number = catalog.count_images() + 1
+            number = catalog.files.count() + 1
             vector = np.random.default_rng(number).normal(size=DIM).astype(np.float32)
-            ids.append(catalog.add_content(f"{number} {count}".encode(), ImageFacts(1, 1, "PNG")))
-            catalog.put_embedding(encoder.id, ids[-1], vector / np.linalg.norm(vector))
-            catalog.put_image(FileRecord(f"/p/{ids[-1]}", 1, 1), ids[-1])
+            ids.append(catalog.contents.add(f"{number} {count}".encode(), ImageFacts(1, 1, "PNG")))
+            catalog.embeddings.put(encoder.id, ids[-1], vector / np.linalg.norm(vector))
+            catalog.files.put_image(FileRecord(f"/p/{ids[-1]}", 1, 1), ids[-1])
     return ids
 
 
 def remove(catalog: Catalog, ids: list[int]) -> None:
     with catalog.transaction():
         for number in ids:
-            catalog.remove_file(f"/p/{number}")
-        catalog.drop_released()
+            catalog.files.remove(f"/p/{number}")
+        catalog.contents.drop_released()
 
 
 def vector_files(catalog: Catalog) -> set[str]:
@@ -56,7 +56,7 @@ def vector_files(catalog: Catalog) -> set[str]:
 def found_in_files(catalog: Catalog, encoder: StoredEncoder) -> dict[str, set[int]]:
     """All ids of each file that the catalog names; there must be no others."""
     found = {}
-    current = catalog.vector_files(encoder.id)
+    current = catalog.vector_files.of(encoder.id)
     assert vector_files(catalog) == {file.name for file in current}
     for file in current:
         index = files.VectorIndex(catalog.folder / file.name)
@@ -75,7 +75,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_first_file_covers_everything(catalog: Catalog, encoder: StoredEncoder) -> None:
     ids = add(catalog, encoder, 20)
     assert refresh.refresh_vectors(catalog, encoder)
-    (file,) = catalog.vector_files(encoder.id)
+    (file,) = catalog.vector_files.of(encoder.id)
     assert (file.part, file.first, file.watermark, file.count, file.kind) == ("main", 0, max(ids), 20, "flat")
     assert found_in_files(catalog, encoder) == {"main": set(ids)}
 
@@ -83,15 +83,15 @@ def test_a_first_file_covers_everything(catalog: Catalog, encoder: StoredEncoder
 def test_the_file_holds_the_embeddings_of_the_catalog(catalog: Catalog, encoder: StoredEncoder) -> None:
     ids = add(catalog, encoder, 20)
     refresh.refresh_vectors(catalog, encoder)
-    (file,) = catalog.vector_files(encoder.id)
-    _, vectors = catalog.embeddings(encoder, ids)
+    (file,) = catalog.vector_files.of(encoder.id)
+    _, vectors = catalog.embeddings.of(encoder, ids)
     assert files.VectorIndex(catalog.folder / file.name).search(vectors, 1)[:, 0].tolist() == ids
 
 
 def test_the_catalog_can_tell_whether_the_file_is_whole(catalog: Catalog, encoder: StoredEncoder) -> None:
     add(catalog, encoder, 20)
     refresh.refresh_vectors(catalog, encoder)
-    (file,) = catalog.vector_files(encoder.id)
+    (file,) = catalog.vector_files.of(encoder.id)
     path = catalog.folder / file.name
     assert path.stat().st_size == file.bytes
     assert (files.digest(path, file.head_bytes), files.digest(path)) == (file.head_digest, file.digest)
@@ -101,22 +101,22 @@ def test_nothing_to_do_leaves_the_file(catalog: Catalog, encoder: StoredEncoder)
     assert not refresh.refresh_vectors(catalog, encoder), "there is nothing yet"
     add(catalog, encoder, 5)
     assert refresh.refresh_vectors(catalog, encoder)
-    before = catalog.vector_files(encoder.id)
+    before = catalog.vector_files.of(encoder.id)
     assert not refresh.refresh_vectors(catalog, encoder)
-    assert catalog.vector_files(encoder.id) == before
+    assert catalog.vector_files.of(encoder.id) == before
 
 
 @pytest.mark.usefixtures("small_limits")
 def test_new_embeddings_go_to_a_small_file_until_it_is_large(catalog: Catalog, encoder: StoredEncoder) -> None:
     old = add(catalog, encoder, 30)
     refresh.refresh_vectors(catalog, encoder)
-    (main,) = catalog.vector_files(encoder.id)
+    (main,) = catalog.vector_files.of(encoder.id)
     new = add(catalog, encoder, 10)
     assert not refresh.refresh_vectors(catalog, encoder), "queries read so few from the catalog"
     new += add(catalog, encoder, 1)
     assert refresh.refresh_vectors(catalog, encoder)
     assert found_in_files(catalog, encoder) == {"main": set(old), "recent": set(new)}
-    assert catalog.vector_files(encoder.id)[0] == main
+    assert catalog.vector_files.of(encoder.id)[0] == main
     assert not refresh.refresh_vectors(catalog, encoder)
     new += add(catalog, encoder, 10)
     assert not refresh.refresh_vectors(catalog, encoder)
@@ -154,7 +154,7 @@ def test_a_file_that_is_gone_is_made_good(catalog: Catalog, encoder: StoredEncod
     refresh.refresh_vectors(catalog, encoder)
     ids += add(catalog, encoder, 15)
     refresh.refresh_vectors(catalog, encoder)
-    (lost,) = (file.name for file in catalog.vector_files(encoder.id) if file.part == part)
+    (lost,) = (file.name for file in catalog.vector_files.of(encoder.id) if file.part == part)
     (catalog.folder / lost).unlink()
     assert refresh.refresh_vectors(catalog, encoder)
     assert found_in_files(catalog, encoder) == {"main": set(ids)}
@@ -172,7 +172,7 @@ def test_force_writes_a_new_file(catalog: Catalog, encoder: StoredEncoder) -> No
 def test_a_kind_may_be_asked_for(catalog: Catalog, encoder: StoredEncoder) -> None:
     ids = add(catalog, encoder, 400)
     assert refresh.refresh_vectors(catalog, encoder, kind="ivf-sq8")
-    (file,) = catalog.vector_files(encoder.id)
+    (file,) = catalog.vector_files.of(encoder.id)
     assert file.kind == "ivf-sq8"
     assert 0 < file.probes <= file.lists
     index = files.VectorIndex(catalog.folder / file.name)
@@ -196,7 +196,7 @@ def test_a_failure_keeps_the_old_file_and_its_record(
 ) -> None:
     ids = add(catalog, encoder, 5)
     refresh.refresh_vectors(catalog, encoder)
-    before = catalog.vector_files(encoder.id)
+    before = catalog.vector_files.of(encoder.id)
     add(catalog, encoder, 3)
 
     def fail(self: Path, target: Path) -> Path:
@@ -205,7 +205,7 @@ def test_a_failure_keeps_the_old_file_and_its_record(
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(StorageError, match="No space left"):
         refresh.refresh_vectors(catalog, encoder, force=True)
-    assert catalog.vector_files(encoder.id) == before
+    assert catalog.vector_files.of(encoder.id) == before
     assert found_in_files(catalog, encoder) == {"main": set(ids)}
 
 
@@ -220,7 +220,7 @@ def test_the_catalog_names_the_new_file_before_the_old_one_goes(
 
     def watched(folder: Path, keep: list[str]) -> None:
         with Catalog(folder, write=False) as reader:
-            (current,) = reader.vector_files(encoder.id)
+            (current,) = reader.vector_files.of(encoder.id)
         seen.append(([current.name] == list(keep) != [old], (folder / old).exists()))
         real(folder, keep)
 

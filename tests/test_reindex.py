@@ -210,7 +210,7 @@ class TestChange:
         assert (summary.switched, summary.encoded, summary.before) == (True, 0, "")
         assert run(place, None).encoded == 0
         with Catalog(place, write=False) as catalog:
-            assert len(catalog.encoders()) == 1
+            assert len(catalog.encoders.all()) == 1
 
     def test_other_weights_of_the_same_name(self, place: Path, other: Other, monkeypatch: pytest.MonkeyPatch) -> None:
         """As when a new version brings another built-in model."""
@@ -232,7 +232,7 @@ class TestChange:
     def test_vectors_files_of_the_new_model_are_there_at_the_switch(self, place: Path, other: Other) -> None:
         run(place)
         with Catalog(place, write=False) as catalog:
-            names = [catalog.vector_files(encoder.id)[0].name for encoder in catalog.encoders()]
+            names = [catalog.vector_files.of(encoder.id)[0].name for encoder in catalog.encoders.all()]
         assert sorted(path.name for path in place.glob("vectors-*")) == sorted(names)
 
 

@@ -50,12 +50,12 @@ def vector(seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 def add(catalog: Catalog, path: str, content: str = "", *, encoder: StoredEncoder | None = None) -> int:
     """Index a file; files of the same `content` share it. Returns the content's id."""
     name = content or path
-    content_id = catalog.content_id(digest(name))
+    content_id = catalog.contents.id_of(digest(name))
     if content_id is None:
-        content_id = catalog.add_content(digest(name), FACTS)
+        content_id = catalog.contents.add(digest(name), FACTS)
         if encoder:
-            catalog.put_embedding(encoder.id, content_id, vector(content_id))
-    catalog.put_image(FileRecord(path, 10, 20), content_id)
+            catalog.embeddings.put(encoder.id, content_id, vector(content_id))
+    catalog.files.put_image(FileRecord(path, 10, 20), content_id)
     return content_id
 
 
@@ -77,7 +77,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 @pytest.fixture
 def encoder(catalog: Catalog) -> StoredEncoder:
     with catalog.transaction():
-        return catalog.set_encoder(INFO)
+        return catalog.encoders.start_with(INFO)
 
 
 # --- schema ---
@@ -126,7 +126,7 @@ def test_an_older_catalog_gets_what_it_lacks(catalog: Catalog, write: bool, requ
     released = schema.VERSION
     request.getfixturevalue("second_migration")
     with Catalog(catalog.folder, write=write) as newer:
-        assert newer.count_images() == 1
+        assert newer.files.count() == 1
     assert rows(catalog.folder, "SELECT version, name FROM migrations")[released:] == [(released + 1, "labels")]
     assert rows(catalog.folder, "SELECT count(*) FROM labels") == [(0,)]
     assert rows(catalog.folder, "PRAGMA user_version") == [(released + 1,)]
@@ -187,14 +187,14 @@ def test_a_damaged_catalog_is_a_storage_error_wherever_it_is_read(catalog: Catal
     path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
     with Catalog(catalog.folder, write=False) as damaged:
         reads = [
-            damaged.roots,
-            lambda: list(damaged.folders_at("/p")),
-            lambda: damaged.known_files(1),
-            lambda: list(damaged.embeddings_after(encoder, 0)),
-            lambda: damaged.embeddings(encoder, [1]),
-            lambda: damaged.content_ids(Selection(Filters(below=("/p",)))),
-            damaged.count_images,
-            damaged.encoder,
+            damaged.roots.all,
+            lambda: list(damaged.files.folders_at("/p")),
+            lambda: damaged.files.known_in(1),
+            lambda: list(damaged.embeddings.after(encoder, 0)),
+            lambda: damaged.embeddings.of(encoder, [1]),
+            lambda: damaged.contents.ids(Selection(Filters(below=("/p",)))),
+            damaged.files.count,
+            damaged.encoders.current,
         ]
         for read in reads:
             with pytest.raises(StorageError, match="cannot be used"):
@@ -207,7 +207,7 @@ def test_a_collection_in_a_folder_of_any_name(name: str, tmp_path: Path) -> None
     with Catalog(folder, write=True) as written, written.transaction():
         add(written, "/p/a.jpg")
     with Catalog(folder, write=False) as read:
-        assert read.count_images() == 1
+        assert read.files.count() == 1
     assert rows(folder, "SELECT count(*) FROM images") == [(1,)], "it is where the user wants it"
 
 
@@ -243,7 +243,7 @@ def test_a_folder_that_cannot_be_written_is_read_without_touching_it(
     assert set(before) == {connection.CATALOG_NAME}
     request.getfixturevalue("unwritable")
     with Catalog(catalog.folder, write=False) as read:
-        assert read.count_images() == 1
+        assert read.files.count() == 1
         assert {path.name: path.read_bytes() for path in catalog.folder.iterdir()} == before
 
 
@@ -257,7 +257,7 @@ def test_a_log_that_was_left_behind_is_read_where_nothing_can_be_written(
     assert (copy / f"{connection.CATALOG_NAME}-wal").stat().st_size
     request.getfixturevalue("unwritable")
     with Catalog(copy, write=False) as read:
-        assert read.count_images() == 1
+        assert read.files.count() == 1
 
 
 @pytest.mark.parametrize("write", [True, False])
@@ -270,14 +270,14 @@ def test_a_file_that_is_whole_only_with_its_log_is_opened(catalog: Catalog, tmp_
     catalog.close()
     (copy / connection.CATALOG_NAME).write_bytes((catalog.folder / connection.CATALOG_NAME).read_bytes()[:4096])
     with Catalog(copy, write=write) as opened:
-        assert opened.count_images() == 300
+        assert opened.files.count() == 300
     assert rows(copy, "PRAGMA integrity_check") == [("ok",)]
 
 
 def test_opening_again_keeps_the_locks_of_this_process(catalog: Catalog) -> None:
     """Closing any descriptor of a file drops a process's locks on it; others would then clear SQLite's log away."""
     with Catalog(catalog.folder, write=False) as reader:
-        assert reader.count_images() == 0
+        assert reader.files.count() == 0
         catalog.close()
         for write in (False, True):
             Catalog(catalog.folder, write=write).close()
@@ -287,7 +287,7 @@ def test_opening_again_keeps_the_locks_of_this_process(catalog: Catalog) -> None
         assert path.with_name(f"{path.name}-shm").exists(), "the reader still counts"
         with Catalog(catalog.folder, write=True) as writer, writer.transaction():
             add(writer, "/p/a.jpg")
-        assert reader.count_images() == 1
+        assert reader.files.count() == 1
 
 
 def test_errors_of_the_file_system_are_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,52 +323,52 @@ def test_a_transaction_holds_whole_or_not_at_all(
         kept = add(catalog, "/p/kept.jpg", encoder=encoder)
     with pytest.raises(error), catalog.transaction():
         add(catalog, "/p/lost.jpg", encoder=encoder)
-        catalog.put_failure(FileRecord("/p/kept.jpg", 1, 1), "reason", ignored=False, retry=False)
-        catalog.put_root("/p", ScanOptions())
+        catalog.files.put_failure(FileRecord("/p/kept.jpg", 1, 1), "reason", ignored=False, retry=False)
+        catalog.roots.put("/p", ScanOptions())
         raise error
     with Catalog(catalog.folder, write=False) as reader:
-        assert list(reader.images_of_contents([kept, kept + 1])) == [kept]
-        assert reader.count_embeddings(encoder.id) == 1
-        assert (reader.roots(), reader.count_failures()) == ([], 0)
+        assert list(reader.files.of_contents([kept, kept + 1])) == [kept]
+        assert reader.embeddings.count(encoder.id) == 1
+        assert (reader.roots.all(), reader.files.count_failures()) == ([], 0)
     with catalog.transaction():
         add(catalog, "/p/next.jpg")
-    assert catalog.count_images() == 2
+    assert catalog.files.count() == 2
 
 
 def test_foreign_keys_hold(catalog: Catalog) -> None:
     with pytest.raises(StorageError, match="FOREIGN KEY"), catalog.transaction():
-        catalog.put_image(FileRecord("/p/a.jpg", 1, 1), 4711)
+        catalog.files.put_image(FileRecord("/p/a.jpg", 1, 1), 4711)
     with catalog.transaction():
         used = add(catalog, "/p/a.jpg")
     with pytest.raises(StorageError, match="FOREIGN KEY"), catalog.transaction():
-        catalog._run("DELETE FROM contents WHERE id = ?", (used,))
-    assert catalog.count_images() == 1
+        catalog.database.run("DELETE FROM contents WHERE id = ?", (used,))
+    assert catalog.files.count() == 1
 
 
 def test_a_snapshot_sees_one_state(catalog: Catalog) -> None:
     with Catalog(catalog.folder, write=False) as reader:
         with reader.snapshot():
-            assert reader.count_images() == 0
+            assert reader.files.count() == 0
             with catalog.transaction():
                 add(catalog, "/p/a.jpg")
-            assert reader.count_images() == 0
-        assert reader.count_images() == 1
+            assert reader.files.count() == 0
+        assert reader.files.count() == 1
 
 
 def test_a_full_disk_loses_nothing_that_was_stored(catalog: Catalog, encoder: StoredEncoder) -> None:
     with catalog.transaction():
         add(catalog, "/p/first.jpg", encoder=encoder)
-    (pages,) = catalog._one("PRAGMA page_count")
-    catalog._run(f"PRAGMA max_page_count = {pages + 2}")
+    (pages,) = catalog.database.one("PRAGMA page_count")
+    catalog.database.run(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StorageError, match=r"the disk of .* is full; free some space"), catalog.transaction():
         for number in range(2000):
             add(catalog, f"/p/{number}.jpg", encoder=encoder)
-    assert (catalog.count_images(), catalog.count_embeddings(encoder.id)) == (1, 1)
+    assert (catalog.files.count(), catalog.embeddings.count(encoder.id)) == (1, 1)
     assert rows(catalog.folder, "PRAGMA integrity_check") == [("ok",)]
-    catalog._run(f"PRAGMA max_page_count = {pages + 10_000}")
+    catalog.database.run(f"PRAGMA max_page_count = {pages + 10_000}")
     with catalog.transaction():
         add(catalog, "/p/second.jpg", encoder=encoder)
-    assert catalog.count_images() == 2
+    assert catalog.files.count() == 2
 
 
 def test_a_full_disk_during_a_migration_is_told_as_such(tmp_path: Path) -> None:
@@ -460,46 +460,46 @@ def tree(catalog: Catalog) -> Catalog:
     ],
 )
 def test_a_folder_is_no_prefix_of_its_neighbours(tree: Catalog, folder: str, inside: list[str]) -> None:
-    assert tree.count_images(folder) == len(inside)
-    ids = tree.content_ids(Selection(Filters(below=(folder,))))
+    assert tree.files.count(folder) == len(inside)
+    ids = tree.contents.ids(Selection(Filters(below=(folder,))))
     assert ids.tolist() == sorted(ids.tolist())
-    found = [record.path for records in tree.images_of_contents(ids.tolist()).values() for record in records]
+    found = [record.path for records in tree.files.of_contents(ids.tolist()).values() for record in records]
     assert sorted(found) == sorted(inside)
-    assert [path for _, path in tree.folders_at(folder)] == sorted(
+    assert [path for _, path in tree.files.folders_at(folder)] == sorted(
         {os.path.dirname(path) for path in inside}, key=os.fsencode
     )
     with tree.transaction():
-        assert tree.remove_below(folder) == len(inside)
-    assert tree.count_images() == len(TREE) - len(inside)
-    assert list(tree.folders_at(folder)) == []
+        assert tree.files.remove_below(folder) == len(inside)
+    assert tree.files.count() == len(TREE) - len(inside)
+    assert list(tree.files.folders_at(folder)) == []
 
 
 def test_roots_swallow_roots_below_them_only(catalog: Catalog) -> None:
     with catalog.transaction():
         for path in ("/p/x", "/p-x", "/p/y/z", "/q", "/p0"):
-            catalog.put_root(path, ScanOptions())
-        catalog.put_root(
+            catalog.roots.put(path, ScanOptions())
+        catalog.roots.put(
             "/p", ScanOptions(include=("*.jpg",), exclude=("raw", "!x"), hidden=True, follow_symlinks=True)
         )
-    found = {root.path: root.options for root in catalog.roots()}
+    found = {root.path: root.options for root in catalog.roots.all()}
     assert list(found) == ["/p", "/p-x", "/p0", "/q"]
     assert found["/p"] == ScanOptions(("*.jpg",), ("raw", "!x"), True, True)
     with catalog.transaction():
-        catalog.put_root("/p", ScanOptions())
-    assert next(root.options for root in catalog.roots() if root.path == "/p") == ScanOptions()
+        catalog.roots.put("/p", ScanOptions())
+    assert next(root.options for root in catalog.roots.all() if root.path == "/p") == ScanOptions()
     with catalog.transaction():
-        catalog.put_root("/", ScanOptions())
-    assert [root.path for root in catalog.roots()] == ["/"]
+        catalog.roots.put("/", ScanOptions())
+    assert [root.path for root in catalog.roots.all()] == ["/"]
     with catalog.transaction():
-        catalog.remove_roots("/")
-    assert catalog.roots() == []
+        catalog.roots.remove("/")
+    assert catalog.roots.all() == []
 
 
 def test_roots_count_their_images(tree: Catalog) -> None:
     with tree.transaction():
-        tree.put_root("/a/b", ScanOptions())
-        tree.put_root("/ab", ScanOptions())
-    assert [(root.path, root.images) for root in tree.roots()] == [("/a/b", 2), ("/ab", 1)]
+        tree.roots.put("/a/b", ScanOptions())
+        tree.roots.put("/ab", ScanOptions())
+    assert [(root.path, root.images) for root in tree.roots.all()] == [("/a/b", 2), ("/ab", 1)]
 
 
 @pytest.mark.parametrize(
@@ -508,28 +508,28 @@ def test_roots_count_their_images(tree: Catalog) -> None:
 def test_paths_are_bytes(catalog: Catalog, path: str) -> None:
     with catalog.transaction():
         content = add(catalog, path)
-        catalog.put_failure(FileRecord(path + "x", 1, 2), "why", ignored=False, retry=False)
-    record = catalog.image_at(path)
+        catalog.files.put_failure(FileRecord(path + "x", 1, 2), "why", ignored=False, retry=False)
+    record = catalog.files.at(path)
     assert record is not None
     assert record.path == path
-    assert catalog.images_of_contents([content]) == {content: [record]}
-    assert catalog.failures() == [(path + "x", "why")]
-    folder = catalog.folder_id(os.path.dirname(path))
+    assert catalog.files.of_contents([content]) == {content: [record]}
+    assert catalog.files.failures() == [(path + "x", "why")]
+    folder = catalog.files.folder_id(os.path.dirname(path))
     assert folder is not None
     name = os.fsencode(os.path.basename(path))
-    assert catalog.known_files(folder) == {name: (10, 20), name + b"x": (1, 2)}
-    assert catalog.failed_files(folder) == {name + b"x": False}
+    assert catalog.files.known_in(folder) == {name: (10, 20), name + b"x": (1, 2)}
+    assert catalog.files.failed_in(folder) == {name + b"x": False}
 
 
 def test_an_image_is_as_it_was_stored(catalog: Catalog) -> None:
     with catalog.transaction():
-        content = catalog.add_content(digest("x"), FACTS)
-        assert catalog.put_image(FileRecord("/p/a.jpg", 2**40, -5), content) is None
-    record = catalog.image_at("/p/a.jpg")
+        content = catalog.contents.add(digest("x"), FACTS)
+        assert catalog.files.put_image(FileRecord("/p/a.jpg", 2**40, -5), content) is None
+    record = catalog.files.at("/p/a.jpg")
     assert record is not None
     assert (record.size, record.mtime_ns, record.content_id) == (2**40, -5, content)
     assert (record.content_hash, record.facts) == (digest("x").hex(), FACTS)
-    assert catalog.image_at("/p/b.jpg") is None
+    assert catalog.files.at("/p/b.jpg") is None
 
 
 def test_files_of_one_content_come_in_byte_order(catalog: Catalog) -> None:
@@ -537,20 +537,20 @@ def test_files_of_one_content_come_in_byte_order(catalog: Catalog) -> None:
     with catalog.transaction():
         for path in paths:
             content = add(catalog, path, "the same")
-    records = catalog.images_of_contents([content])[content]
+    records = catalog.files.of_contents([content])[content]
     assert [record.path for record in records] == sorted(paths, key=os.fsencode)
 
 
 def test_changed_and_removed_files_tell_what_they_held(catalog: Catalog) -> None:
     with catalog.transaction():
         first = add(catalog, "/p/a", "one")
-        second = catalog.add_content(digest("two"), FACTS)
-        assert catalog.put_image(FileRecord("/p/a", 11, 21), second) == first
-        assert catalog.put_image(FileRecord("/p/a", 12, 22), second) == second
-        assert catalog.remove_file("/p/a") == second
-        assert catalog.remove_file("/p/a") is None
-        assert catalog.remove_file("/never/seen") is None
-    assert catalog.count_images() == 0
+        second = catalog.contents.add(digest("two"), FACTS)
+        assert catalog.files.put_image(FileRecord("/p/a", 11, 21), second) == first
+        assert catalog.files.put_image(FileRecord("/p/a", 12, 22), second) == second
+        assert catalog.files.remove("/p/a") == second
+        assert catalog.files.remove("/p/a") is None
+        assert catalog.files.remove("/never/seen") is None
+    assert catalog.files.count() == 0
 
 
 def test_a_content_goes_with_its_last_file(catalog: Catalog, encoder: StoredEncoder) -> None:
@@ -559,29 +559,29 @@ def test_a_content_goes_with_its_last_file(catalog: Catalog, encoder: StoredEnco
         add(catalog, "/q/b", "shared", encoder=encoder)
         alone = add(catalog, "/p/c", "alone", encoder=encoder)
     with catalog.transaction():
-        catalog.remove_file("/p/a")
-        catalog.remove_file("/p/c")
-        assert catalog.content_id(digest("alone")) == alone, "until the end of the run: the file may have moved"
-        assert catalog.drop_released() == 1
-    assert catalog.content_id(digest("alone")) is None
-    assert catalog.content_id(digest("shared")) == shared
-    assert catalog.count_embeddings(encoder.id) == 1
+        catalog.files.remove("/p/a")
+        catalog.files.remove("/p/c")
+        assert catalog.contents.id_of(digest("alone")) == alone, "until the end of the run: the file may have moved"
+        assert catalog.contents.drop_released() == 1
+    assert catalog.contents.id_of(digest("alone")) is None
+    assert catalog.contents.id_of(digest("shared")) == shared
+    assert catalog.embeddings.count(encoder.id) == 1
     with catalog.transaction():
-        assert catalog.drop_released() == 0
-        catalog.remove_below("/q")
-        assert catalog.drop_released() == 1
+        assert catalog.contents.drop_released() == 0
+        catalog.files.remove_below("/q")
+        assert catalog.contents.drop_released() == 1
         again = add(catalog, "/p/new", encoder=encoder)
     assert again > alone, "an id is never used twice"
-    assert catalog.count_embeddings(encoder.id) == 1
+    assert catalog.embeddings.count(encoder.id) == 1
 
 
 def test_a_content_that_found_another_file_stays(catalog: Catalog) -> None:
     with catalog.transaction():
         content = add(catalog, "/p/old", "moved")
-        catalog.remove_file("/p/old")
+        catalog.files.remove("/p/old")
         assert add(catalog, "/p/new", "moved") == content
-        assert catalog.drop_released() == 0
-    assert catalog.count_images() == 1
+        assert catalog.contents.drop_released() == 0
+    assert catalog.files.count() == 1
 
 
 def test_failures(catalog: Catalog) -> None:
@@ -592,32 +592,32 @@ def test_failures(catalog: Catalog) -> None:
             ("/p/a.jpg", False, True),
             ("/p/notes.txt", True, False),
         ]:
-            catalog.put_failure(FileRecord(path, 1, 2), f"reason of {path}", ignored=ignored, retry=retry)
-    assert catalog.failures() == [("/p/a.jpg", "reason of /p/a.jpg"), ("/p/z.jpg", "reason of /p/z.jpg")]
-    assert catalog.failures(limit=1) == [("/p/a.jpg", "reason of /p/a.jpg")]
-    assert (catalog.count_failures(), catalog.count_images()) == (2, 0)
-    folder = catalog.folder_id("/p")
+            catalog.files.put_failure(FileRecord(path, 1, 2), f"reason of {path}", ignored=ignored, retry=retry)
+    assert catalog.files.failures() == [("/p/a.jpg", "reason of /p/a.jpg"), ("/p/z.jpg", "reason of /p/z.jpg")]
+    assert catalog.files.failures(limit=1) == [("/p/a.jpg", "reason of /p/a.jpg")]
+    assert (catalog.files.count_failures(), catalog.files.count()) == (2, 0)
+    folder = catalog.files.folder_id("/p")
     assert folder is not None
-    known = catalog.known_files(folder)
+    known = catalog.files.known_in(folder)
     assert known[b"z.jpg"] == known[b"notes.txt"] == (1, 2)
     assert known[b"a.jpg"] != (1, 2), "to be tried again"
-    assert catalog.failed_files(folder) == {b"z.jpg": False, b"a.jpg": False, b"notes.txt": True}
+    assert catalog.files.failed_in(folder) == {b"z.jpg": False, b"a.jpg": False, b"notes.txt": True}
     with catalog.transaction():
-        assert catalog.put_image(FileRecord("/p/a.jpg", 1, 2), content) is None
-    assert catalog.count_failures() == 1
+        assert catalog.files.put_image(FileRecord("/p/a.jpg", 1, 2), content) is None
+    assert catalog.files.count_failures() == 1
     with catalog.transaction():
-        catalog.remove_file("/p/z.jpg")
-    assert catalog.failures() == []
+        catalog.files.remove("/p/z.jpg")
+    assert catalog.files.failures() == []
 
 
 # --- encoder, embeddings, the rest ---
 
 
 def test_the_encoder_is_as_it_was_stored(catalog: Catalog) -> None:
-    assert catalog.encoder() is None
+    assert catalog.encoders.current() is None
     with catalog.transaction():
-        stored = catalog.set_encoder(INFO)
-    assert catalog.encoder() == stored
+        stored = catalog.encoders.start_with(INFO)
+    assert catalog.encoders.current() == stored
     assert stored.info == INFO
 
 
@@ -629,11 +629,11 @@ def test_embeddings_are_kept_as_float16(values: list[float]) -> None:
     exact = np.array(values, np.float32)
     with tempfile.TemporaryDirectory() as folder, Catalog(Path(folder), write=True) as catalog:
         with catalog.transaction():
-            encoder = catalog.set_encoder(INFO)
-            content = catalog.add_content(b"x", FACTS)
-            catalog.put_embedding(encoder.id, content, exact)
-        ids, vectors = catalog.embeddings(encoder, [content])
-        (stored,) = catalog._one(f"SELECT vector FROM {schema.embeddings_table(encoder.id)}")
+            encoder = catalog.encoders.start_with(INFO)
+            content = catalog.contents.add(b"x", FACTS)
+            catalog.embeddings.put(encoder.id, content, exact)
+        ids, vectors = catalog.embeddings.of(encoder, [content])
+        (stored,) = catalog.database.one(f"SELECT vector FROM {schema.embeddings_table(encoder.id)}")
     assert ids.dtype == np.int64
     assert ids.tolist() == [content]
     assert vectors.dtype == np.float32
@@ -652,43 +652,43 @@ def many(catalog: Catalog, encoder: StoredEncoder) -> Catalog:
 
 def test_embeddings_come_by_id_and_only_those_there_are(many: Catalog, encoder: StoredEncoder) -> None:
     asked = [1300, 5, 3, 99_999, *range(600, 1200), 1]
-    ids, vectors = many.embeddings(encoder, asked)
+    ids, vectors = many.embeddings.of(encoder, asked)
     assert ids.tolist() == sorted(number for number in asked if number % 3 and number <= 1300)
     expected = np.stack([vector(number) for number in ids]).astype(np.float16).astype(np.float32)
     assert np.array_equal(vectors, expected)
-    assert many.count_embeddings(encoder.id) == 1300 - 433
+    assert many.embeddings.count(encoder.id) == 1300 - 433
 
 
 def test_no_embeddings_have_a_shape_too(many: Catalog, encoder: StoredEncoder) -> None:
     for asked in ([], [3]):
-        ids, vectors = many.embeddings(encoder, asked)
+        ids, vectors = many.embeddings.of(encoder, asked)
         assert (ids.shape, ids.dtype, vectors.shape, vectors.dtype) == ((0,), np.int64, (0, DIM), np.float32)
 
 
 @pytest.mark.parametrize(("watermark", "size"), [(0, 8192), (0, 100), (0, 867), (10, 1), (1299, 10), (1300, 10)])
 def test_embeddings_after_a_watermark(many: Catalog, encoder: StoredEncoder, watermark: int, size: int) -> None:
-    parts = list(many.embeddings_after(encoder, watermark, rows=size))
+    parts = list(many.embeddings.after(encoder, watermark, rows=size))
     assert all(len(ids) == size for ids, _ in parts[:-1])
     assert all(0 < len(ids) == len(vectors) <= size for ids, vectors in parts)
     found = [int(number) for ids, _ in parts for number in ids]
     assert found == [number for number in range(watermark + 1, 1301) if number % 3]
-    assert many.count_embeddings(encoder.id, watermark) == len(found)
+    assert many.embeddings.count(encoder.id, watermark) == len(found)
 
 
 def test_images_of_many_contents(many: Catalog) -> None:
-    found = many.images_of_contents(range(1, 1400))
+    found = many.files.of_contents(range(1, 1400))
     assert sorted(found) == list(range(1, 1301))
     assert found[77][0].path == "/p/77"
 
 
 def test_meta_and_runs(catalog: Catalog) -> None:
-    assert catalog.meta("key") is None
+    assert catalog.database.meta("key") is None
     assert catalog.last_run() is None
     with catalog.transaction():
         for name in ("one", "two"):
-            catalog.set_meta("key", name)
+            catalog.database.set_meta("key", name)
             catalog.add_run(f"2023-01-01T00:00:00+00:00 {name}", {"new": 1})
-    assert catalog.meta("key") == "two"
+    assert catalog.database.meta("key") == "two"
     assert catalog.last_run() == ("2023-01-01T00:00:00+00:00 two", {"new": 1})
 
 
@@ -697,28 +697,28 @@ def vector_file(part: Literal["main", "recent"], name: str, first: int, watermar
 
 
 def test_vector_files_are_as_they_were_stored(catalog: Catalog, encoder: StoredEncoder) -> None:
-    assert catalog.vector_files(encoder.id) == []
+    assert catalog.vector_files.of(encoder.id) == []
     main, recent = vector_file("main", "a", 0, 10), vector_file("recent", "b", 10, 20)
     newer, merged = vector_file("recent", "c", 10, 30), vector_file("main", "d", 0, 30)
     for file, expected in ((main, [main]), (recent, [main, recent]), (newer, [main, newer]), (merged, [merged])):
         with catalog.transaction():
-            catalog.set_vector_file(encoder.id, file)
-        assert catalog.vector_files(encoder.id) == expected
+            catalog.vector_files.put(encoder.id, file)
+        assert catalog.vector_files.of(encoder.id) == expected
     with catalog.transaction():
-        catalog.drop_vector_files(encoder.id)
-    assert catalog.vector_files(encoder.id) == []
+        catalog.vector_files.drop(encoder.id)
+    assert catalog.vector_files.of(encoder.id) == []
 
 
 def test_vector_files_know_how_much_of_them_is_gone(catalog: Catalog, encoder: StoredEncoder) -> None:
     with catalog.transaction():
         ids = [add(catalog, f"/p/{number}", encoder=encoder) for number in range(6)]
-        catalog.set_vector_file(encoder.id, vector_file("main", "a", 0, ids[2]))
-        catalog.set_vector_file(encoder.id, vector_file("recent", "b", ids[2], ids[4]))
+        catalog.vector_files.put(encoder.id, vector_file("main", "a", 0, ids[2]))
+        catalog.vector_files.put(encoder.id, vector_file("recent", "b", ids[2], ids[4]))
     with catalog.transaction():
         for number in (0, 2, 3, 5):
-            catalog.remove_file(f"/p/{number}")
-        catalog.drop_released()
-    assert [file.removed for file in catalog.vector_files(encoder.id)] == [2, 1]
+            catalog.files.remove(f"/p/{number}")
+        catalog.contents.drop_released()
+    assert [file.removed for file in catalog.vector_files.of(encoder.id)] == [2, 1]
 
 
 # --- against a model ---
@@ -737,7 +737,7 @@ class CatalogMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="mmsearch-store-"))
         self.catalog = Catalog(self.folder, write=True)
         with self.catalog.transaction():
-            self.encoder = self.catalog.set_encoder(INFO)
+            self.encoder = self.catalog.encoders.start_with(INFO)
         self.images: dict[str, tuple[int, int, str]] = {}
         self.failed: dict[str, tuple[int, int, bool]] = {}
         self.ids: dict[str, int] = {}
@@ -753,13 +753,13 @@ class CatalogMachine(RuleBasedStateMachine):
     def index(self, path: str, content: str, state: tuple[int, int]) -> None:
         before = self.images.get(path)
         with self.catalog.transaction():
-            number = self.catalog.content_id(digest(content))
+            number = self.catalog.contents.id_of(digest(content))
             if number is None:
-                number = self.catalog.add_content(digest(content), FACTS)
-                self.catalog.put_embedding(self.encoder.id, number, vector(number))
+                number = self.catalog.contents.add(digest(content), FACTS)
+                self.catalog.embeddings.put(self.encoder.id, number, vector(number))
                 assert number > self.highest, "an id is never used twice"
                 self.highest = self.ids[content] = number
-            found = self.catalog.put_image(FileRecord(path, *state), number)
+            found = self.catalog.files.put_image(FileRecord(path, *state), number)
         assert found == (self.ids[before[2]] if before else None)
         if before and before[2] != content:
             self.released.add(before[2])
@@ -769,7 +769,7 @@ class CatalogMachine(RuleBasedStateMachine):
     @rule(path=PATHS, state=STATES, ignored=st.booleans())
     def fail(self, path: str, state: tuple[int, int], ignored: bool) -> None:
         with self.catalog.transaction():
-            self.catalog.put_failure(FileRecord(path, *state), "why", ignored=ignored, retry=False)
+            self.catalog.files.put_failure(FileRecord(path, *state), "why", ignored=ignored, retry=False)
         self._forget(path)
         self.failed[path] = (*state, ignored)
 
@@ -777,7 +777,7 @@ class CatalogMachine(RuleBasedStateMachine):
     def remove(self, path: str) -> None:
         before = self.images.get(path)
         with self.catalog.transaction():
-            found = self.catalog.remove_file(path)
+            found = self.catalog.files.remove(path)
         assert found == (self.ids[before[2]] if before else None)
         self._forget(path)
         self.failed.pop(path, None)
@@ -786,7 +786,7 @@ class CatalogMachine(RuleBasedStateMachine):
     def remove_folder(self, folder: str) -> None:
         paths = [path for path in self.images | self.failed if self._is_below(path, folder)]
         with self.catalog.transaction():
-            assert self.catalog.remove_below(folder) == len(self.images.keys() & set(paths))
+            assert self.catalog.files.remove_below(folder) == len(self.images.keys() & set(paths))
         for path in paths:
             self._forget(path)
             self.failed.pop(path, None)
@@ -796,7 +796,7 @@ class CatalogMachine(RuleBasedStateMachine):
         used = {content for _, _, content in self.images.values()}
         gone = self.released - used
         with self.catalog.transaction():
-            assert self.catalog.drop_released() == len(gone)
+            assert self.catalog.contents.drop_released() == len(gone)
         for content in gone:
             del self.ids[content]
         self.released.clear()
@@ -804,9 +804,9 @@ class CatalogMachine(RuleBasedStateMachine):
     @rule(path=PATHS, folder=FOLDERS, content=CONTENTS)
     def change_everything_and_fail(self, path: str, folder: str, content: str) -> None:
         with pytest.raises(KeyError), self.catalog.transaction():
-            self.catalog.remove_below(folder)
+            self.catalog.files.remove_below(folder)
             add(self.catalog, path, content, encoder=self.encoder)
-            self.catalog.drop_released()
+            self.catalog.contents.drop_released()
             raise KeyError
 
     @rule()
@@ -819,24 +819,24 @@ class CatalogMachine(RuleBasedStateMachine):
         if not hasattr(self, "catalog"):
             return
         with Catalog(self.folder, write=False) as reader:
-            assert {content: reader.content_id(digest(content)) for content in self.ids} == self.ids
-            assert reader.count_embeddings(self.encoder.id) == len(self.ids)
+            assert {content: reader.contents.id_of(digest(content)) for content in self.ids} == self.ids
+            assert reader.embeddings.count(self.encoder.id) == len(self.ids)
             records = [
-                record for found in reader.images_of_contents(list(self.ids.values())).values() for record in found
+                record for found in reader.files.of_contents(list(self.ids.values())).values() for record in found
             ]
             assert {record.path: (record.size, record.mtime_ns, record.content_id) for record in records} == {
                 path: (size, mtime_ns, self.ids[content]) for path, (size, mtime_ns, content) in self.images.items()
             }
             told = sorted((path for path, (_, _, ignored) in self.failed.items() if not ignored), key=os.fsencode)
-            assert sorted((path for path, _ in reader.failures()), key=os.fsencode) == told
+            assert sorted((path for path, _ in reader.files.failures()), key=os.fsencode) == told
             for folder in ("/", "/a", "/a/b"):
                 below = [path for path in self.images if self._is_below(path, folder)]
-                assert reader.count_images(folder) == len(below)
+                assert reader.files.count(folder) == len(below)
                 wanted = {self.ids[self.images[path][2]] for path in below}
-                assert set(reader.content_ids(Selection(Filters(below=(folder,)))).tolist()) == wanted
+                assert set(reader.contents.ids(Selection(Filters(below=(folder,)))).tolist()) == wanted
             known: dict[str, tuple[int, int]] = {}
-            for number, folder in reader.folders_at("/"):
-                files = reader.known_files(number)
+            for number, folder in reader.files.folders_at("/"):
+                files = reader.files.known_in(number)
                 known |= {os.path.join(folder, os.fsdecode(name)): state for name, state in files.items()}
             assert known == {path: state[:2] for path, state in (self.images | self.failed).items()}
 

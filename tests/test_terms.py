@@ -261,9 +261,9 @@ def collection(indexed: Path):  # type: ignore[no-untyped-def]
 
 def stored_vector(folder: Path, path: Path) -> np.ndarray:
     with Catalog(folder, write=False) as catalog:
-        record, encoder = catalog.image_at(str(path)), catalog.encoder()
+        record, encoder = catalog.files.at(str(path)), catalog.encoders.current()
         assert record and encoder
-        vector = catalog.embeddings(encoder, [record.content_id])[1][0].astype(np.float64)
+        vector = catalog.embeddings.of(encoder, [record.content_id])[1][0].astype(np.float64)
     return vector / np.linalg.norm(vector)
 
 

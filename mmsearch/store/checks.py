@@ -25,59 +25,63 @@ _ROWS = 8192
 _WHY = "its embedding was lost or damaged; the next index run makes it again"
 
 
-class Checks(Catalog):
-    """A catalog that is looked over. `mend_*` expect to be inside `transaction()`, with the writer lock held."""
+class Checks:
+    """What looks a catalog over. `mend_*` expect to be inside its `transaction()`, with the writer lock held."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._db = catalog.database
 
     def complaints(self) -> list[str]:
         """What SQLite finds wrong with the file, its tables and indexes; nothing where all is well."""
-        lines = [line for (line,) in self._all(f"PRAGMA integrity_check({_COMPLAINTS})")]
+        lines = [line for (line,) in self._db.all(f"PRAGMA integrity_check({_COMPLAINTS})")]
         return [] if lines == ["ok"] else lines
 
     def rebuild_indexes(self) -> None:
         """Make all indexes anew from their tables."""
-        self._run("REINDEX")
+        self._db.run("REINDEX")
 
     def broken_references(self) -> dict[str, int]:
         """How many rows of each table refer to something that is not there."""
-        return dict(Counter(table for table, *_ in self._all("PRAGMA foreign_key_check")))
+        return dict(Counter(table for table, *_ in self._db.all("PRAGMA foreign_key_check")))
 
     def mend_references(self) -> None:
         """Drop rows that refer to nothing. Files whose content is unknown are to be indexed again."""
-        lost = self._all(
+        lost = self._db.all(
             "SELECT folders.path, name, size FROM images JOIN folders ON folders.id = folder_id"
             " WHERE content_id NOT IN (SELECT id FROM contents)"
         )
-        self._run("DELETE FROM images WHERE content_id NOT IN (SELECT id FROM contents)")
+        self._db.run("DELETE FROM images WHERE content_id NOT IN (SELECT id FROM contents)")
         for path, name, size in lost:
             self._fail_again(path, name, size)
         for table in ("images", "failures"):
-            self._run(f"DELETE FROM {table} WHERE folder_id NOT IN (SELECT id FROM folders)")
-        self._run("DELETE FROM vector_files WHERE encoder_id NOT IN (SELECT id FROM encoders)")
-        for encoder in self.encoders():
+            self._db.run(f"DELETE FROM {table} WHERE folder_id NOT IN (SELECT id FROM folders)")
+        self._db.run("DELETE FROM vector_files WHERE encoder_id NOT IN (SELECT id FROM encoders)")
+        for encoder in self._catalog.encoders.all():
             table = schema.embeddings_table(encoder.id)
-            self._run(f"DELETE FROM {table} WHERE content_id NOT IN (SELECT id FROM contents)")
+            self._db.run(f"DELETE FROM {table} WHERE content_id NOT IN (SELECT id FROM contents)")
 
     def count_released(self) -> int:
         """How many contents a run that did not end has left to be looked at."""
-        return self._count("SELECT count(*) FROM released")
+        return self._db.count("SELECT count(*) FROM released")
 
     def contents_without_files(self) -> list[int]:
         """Ids of contents that no file has any more, and that no run was about to drop."""
         sql = "SELECT id FROM contents WHERE id NOT IN (SELECT content_id FROM images UNION SELECT * FROM released)"
-        return [number for (number,) in self._all(sql)]
+        return [number for (number,) in self._db.all(sql)]
 
     def mend_contents(self, content_ids: Sequence[int]) -> None:
         """Drop those of the contents, and of what dead runs left, that have no file."""
         for number in content_ids:
-            self._release(number)
-        self.drop_released()
+            self._catalog.contents.release(number)
+        self._catalog.contents.drop_released()
 
     def contents_without_embedding(self, encoder: StoredEncoder) -> list[int]:
         """Ids of contents that no query can find, but for those that an index run is to read again anyway."""
         table = schema.embeddings_table(encoder.id)
         missing = f"SELECT id FROM contents EXCEPT SELECT content_id FROM {table}"
         return [
-            number for (number,) in self._all(f"{missing} EXCEPT SELECT content_id FROM images WHERE mtime_ns = -1")
+            number for (number,) in self._db.all(f"{missing} EXCEPT SELECT content_id FROM images WHERE mtime_ns = -1")
         ]
 
     def damaged_embeddings(self, encoder: StoredEncoder) -> Iterator[int]:
@@ -86,7 +90,7 @@ class Checks(Catalog):
 
         table, wanted, last = schema.embeddings_table(encoder.id), 2 * encoder.info.dim, 0
         sql = f"SELECT content_id, vector FROM {table} WHERE content_id > ? ORDER BY content_id LIMIT {_ROWS}"
-        while rows := self._all(sql, (last,)):
+        while rows := self._db.all(sql, (last,)):
             last = rows[-1][0]
             yield from (number for number, vector in rows if len(vector) != wanted)
             whole = [(number, vector) for number, vector in rows if len(vector) == wanted]
@@ -98,10 +102,10 @@ class Checks(Catalog):
     def mend_embeddings(self, content_ids: Sequence[int]) -> int:
         """Have the next run index the files of these contents again; returns how many files that are."""
         files = 0
-        for records in self.images_of_contents(content_ids).values():
+        for records in self._catalog.files.of_contents(content_ids).values():
             for record in records:
                 state = FileRecord(record.path, record.size, record.mtime_ns)
-                self.put_failure(state, _WHY, ignored=False, retry=True)
+                self._catalog.files.put_failure(state, _WHY, ignored=False, retry=True)
                 files += 1
         self.mend_contents(content_ids)
         return files
@@ -109,20 +113,20 @@ class Checks(Catalog):
     def drop_embeddings(self, encoder: StoredEncoder, content_ids: Sequence[int]) -> None:
         """Drop embeddings of an encoder that is not the current one; a reindex makes them again."""
         for number in content_ids:
-            self._run(f"DELETE FROM {schema.embeddings_table(encoder.id)} WHERE content_id = ?", (number,))
-        self.drop_vector_files(encoder.id)
+            self._db.run(f"DELETE FROM {schema.embeddings_table(encoder.id)} WHERE content_id = ?", (number,))
+        self._catalog.vector_files.drop(encoder.id)
 
     def embedded_ids(self, encoder: StoredEncoder, first: int, last: int) -> NDArray[np.int64]:
         """Ids of contents over `first` and up to `last` that have an embedding, ascending."""
         table = schema.embeddings_table(encoder.id)
         sql = f"SELECT content_id FROM {table} WHERE content_id > ? AND content_id <= ? ORDER BY content_id"
-        return self._id_array(sql, (first, last))
+        return self._db.ids(sql, (first, last))
 
     def last_content(self) -> int:
         """The largest id that a content has ever had."""
-        row = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'contents'")
+        row = self._db.one("SELECT seq FROM sqlite_sequence WHERE name = 'contents'")
         return row[0] if row else 0
 
     def _fail_again(self, folder: bytes, name: bytes, size: int) -> None:
-        number = self._one("SELECT id FROM folders WHERE path = ?", (folder,))[0]
-        self._run("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, -1, ?, 0)", (number, name, size, _WHY))
+        number = self._db.one("SELECT id FROM folders WHERE path = ?", (folder,))[0]
+        self._db.run("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, -1, ?, 0)", (number, name, size, _WHY))

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.store import connection as database
+from mmsearch.store import schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,21 +20,16 @@ _CHUNK = 500
 
 
 class Database:
-    """An open catalog. Methods that write expect to be inside `transaction()`."""
+    """An open database. Methods that write expect to be inside `transaction()`."""
 
     def __init__(self, folder: Path, *, write: bool) -> None:
-        """Open the catalog in `folder`; with `write` it is created or migrated. See `connection.connect` for errors."""
+        """Open the one in `folder`; with `write` it is created or migrated. See `connection.connect` for errors."""
         self.folder = folder
         self._connection = database.connect(folder, write=write)
 
     def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -60,31 +56,53 @@ class Database:
                     self._connection.execute("COMMIT")
 
     def meta(self, key: str) -> str | None:
-        row = self._one("SELECT value FROM meta WHERE key = ?", (key,))
+        """A fact about the whole collection, by its name."""
+        row = self.one("SELECT value FROM meta WHERE key = ?", (key,))
         return row[0] if row else None
 
     def set_meta(self, key: str, value: str) -> None:
-        self._run("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        """Set a fact about the whole collection."""
+        self.run("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def _run(self, sql: str, values: Iterable[Any] = ()) -> int:
+    def run(self, sql: str, values: Iterable[Any] = ()) -> int:
+        """Run a statement; how many rows it changed."""
         return self._connection.execute(sql, tuple(values)).rowcount
 
-    def _one(self, sql: str, values: Iterable[Any] = ()) -> Any:
+    def insert(self, sql: str, values: Iterable[Any]) -> int:
+        """Run an INSERT of one row; its id."""
+        number = self._connection.execute(sql, tuple(values)).lastrowid
+        assert number is not None
+        return number
+
+    def create_embeddings_table(self, encoder_id: int) -> None:
+        """Make the empty table that an encoder's embeddings go to."""
+        schema.create_embeddings_table(self._connection, encoder_id)
+
+    def shrink(self) -> None:
+        """Give the room of what was dropped back to the disk: writes everything that is left. Not in a transaction."""
+        self.all("VACUUM")
+        self.all("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def one(self, sql: str, values: Iterable[Any] = ()) -> Any:
+        """The first row, None where there is none. Raises `StorageError`."""
         with database.translated(self.folder):
             return self._connection.execute(sql, tuple(values)).fetchone()
 
-    def _all(self, sql: str, values: Iterable[Any] = ()) -> list[Any]:
+    def all(self, sql: str, values: Iterable[Any] = ()) -> list[Any]:
+        """All rows. Raises `StorageError`."""
         with database.translated(self.folder):
             return self._connection.execute(sql, tuple(values)).fetchall()
 
-    def _count(self, sql: str, values: Iterable[Any] = ()) -> int:
-        count: int = self._one(sql, values)[0]
+    def count(self, sql: str, values: Iterable[Any] = ()) -> int:
+        """The number that a query of one row and column gives."""
+        count: int = self.one(sql, values)[0]
         return count
 
-    def _id_array(self, sql: str, values: Iterable[Any]) -> NDArray[np.int64]:
+    def ids(self, sql: str, values: Iterable[Any]) -> NDArray[np.int64]:
+        """The first column of a query, int64 (n,)."""
         import numpy as np
 
-        return np.fromiter((row[0] for row in self._all(sql, values)), np.int64)
+        return np.fromiter((row[0] for row in self.all(sql, values)), np.int64)
 
 
 def now() -> str:

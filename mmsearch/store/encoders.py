@@ -28,104 +28,75 @@ class StoredEncoder:
     info: EncoderInfo
 
 
-class EncoderStore(Database):
-    """The part of the catalog that says which encoders there are, and which contents lack an embedding by one."""
+class Encoders:
+    """Which encoders there are. Methods that write expect to be inside a transaction."""
 
-    def encoder(self) -> StoredEncoder | None:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def current(self) -> StoredEncoder | None:
         """The collection's encoder; None for a new collection."""
         return self._named(_CURRENT)
 
-    def unfinished_encoder(self) -> StoredEncoder | None:
+    def unfinished(self) -> StoredEncoder | None:
         """The encoder that a reindex has begun to fill in and that has never answered a query."""
         return self._named(_UNFINISHED)
 
-    def encoders(self) -> list[StoredEncoder]:
+    def all(self) -> list[StoredEncoder]:
         """All encoders, in the order in which they came."""
-        return [_encoder(row) for row in self._all(f"SELECT {_COLUMNS} FROM encoders ORDER BY id")]
+        return [_encoder(row) for row in self._db.all(f"SELECT {_COLUMNS} FROM encoders ORDER BY id")]
 
-    def kept_encoders(self) -> list[StoredEncoder]:
+    def kept(self) -> list[StoredEncoder]:
         """Those that were the collection's before, in the order in which they came."""
-        others = {encoder.id for encoder in (self.encoder(), self.unfinished_encoder()) if encoder}
-        return [encoder for encoder in self.encoders() if encoder.id not in others]
+        others = {encoder.id for encoder in (self.current(), self.unfinished()) if encoder}
+        return [encoder for encoder in self.all() if encoder.id not in others]
 
-    def set_encoder(self, info: EncoderInfo) -> StoredEncoder:
+    def start_with(self, info: EncoderInfo) -> StoredEncoder:
         """Give a new collection its encoder."""
-        added = self._add_encoder(info)
-        self.set_meta(_CURRENT, str(added.id))
+        added = self._add(info)
+        self._db.set_meta(_CURRENT, str(added.id))
         return added
 
-    def begin_encoder(self, info: EncoderInfo) -> StoredEncoder:
+    def begin(self, info: EncoderInfo) -> StoredEncoder:
         """Add an encoder that is to be filled in beside the current one."""
-        added = self._add_encoder(info)
-        self.set_meta(_UNFINISHED, str(added.id))
+        added = self._add(info)
+        self._db.set_meta(_UNFINISHED, str(added.id))
         return added
 
-    def switch_encoder(self, encoder_id: int) -> None:
+    def switch_to(self, encoder_id: int) -> None:
         """Make an encoder the collection's; the one before is kept.
 
         Files of contents that it has no embedding of are to be read again by the next index run that finds them.
         """
-        if self.meta(_UNFINISHED) == str(encoder_id):
-            self._run("DELETE FROM meta WHERE key = ?", (_UNFINISHED,))
-        self.set_meta(_CURRENT, str(encoder_id))
-        self._run(f"UPDATE images SET mtime_ns = -1 WHERE {_lacks(encoder_id, 'images.content_id')}")
+        if self._db.meta(_UNFINISHED) == str(encoder_id):
+            self._db.run("DELETE FROM meta WHERE key = ?", (_UNFINISHED,))
+        self._db.set_meta(_CURRENT, str(encoder_id))
+        self._db.run(f"UPDATE images SET mtime_ns = -1 WHERE {schema.lacks(encoder_id, 'images.content_id')}")
 
-    def drop_encoder(self, encoder_id: int) -> None:
+    def drop(self, encoder_id: int) -> None:
         """Drop an encoder other than the current one, its embeddings and what is known of its vector files."""
-        if self.meta(_UNFINISHED) == str(encoder_id):
-            self._run("DELETE FROM meta WHERE key = ?", (_UNFINISHED,))
-        self._run("DELETE FROM vector_files WHERE encoder_id = ?", (encoder_id,))
-        self._run(f"DROP TABLE {schema.embeddings_table(encoder_id)}")
-        self._run("DELETE FROM encoders WHERE id = ?", (encoder_id,))
-
-    def shrink(self) -> None:
-        """Give the room of what was dropped back to the disk: writes everything that is left. Not in a transaction."""
-        self._all("VACUUM")
-        self._all("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def contents_lacking(self, encoder_id: int, after: int, rows: int) -> list[tuple[int, bytes]]:
-        """Ids over `after`, ascending, and hashes of up to `rows` contents without an embedding by an encoder."""
-        return self._all(
-            f"SELECT id, hash FROM contents WHERE id > ? AND {_lacks(encoder_id, 'contents.id')} ORDER BY id LIMIT ?",
-            (after, rows),
-        )
-
-    def count_lacking(self, encoder_id: int) -> int:
-        """How many contents have no embedding by an encoder. Goes through all of its embeddings."""
-        return self._count(f"SELECT count(*) FROM contents WHERE {_lacks(encoder_id, 'contents.id')}")
-
-    def has_embedding(self, encoder_id: int, content_hash: bytes) -> bool:
-        """Whether a content is known and has an embedding by an encoder."""
-        table = schema.embeddings_table(encoder_id)
-        return bool(
-            self._count(
-                f"SELECT EXISTS (SELECT 1 FROM contents JOIN {table} ON content_id = contents.id WHERE hash = ?)",
-                (content_hash,),
-            )
-        )
+        if self._db.meta(_UNFINISHED) == str(encoder_id):
+            self._db.run("DELETE FROM meta WHERE key = ?", (_UNFINISHED,))
+        self._db.run("DELETE FROM vector_files WHERE encoder_id = ?", (encoder_id,))
+        self._db.run(f"DROP TABLE {schema.embeddings_table(encoder_id)}")
+        self._db.run("DELETE FROM encoders WHERE id = ?", (encoder_id,))
 
     def _named(self, key: str) -> StoredEncoder | None:
-        row = self._one(
+        row = self._db.one(
             f"SELECT {_COLUMNS} FROM encoders WHERE id = (SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?)",
             (key,),
         )
         return _encoder(row) if row else None
 
-    def _add_encoder(self, info: EncoderInfo) -> StoredEncoder:
-        cursor = self._connection.execute(
+    def _add(self, info: EncoderInfo) -> StoredEncoder:
+        number = self._db.insert(
             "INSERT INTO encoders (spec, fingerprint, dim, preprocess, created_at) VALUES (?, ?, ?, ?, ?)",
             (info.spec, info.fingerprint, info.dim, json.dumps(info.preprocess.to_json()), now()),
         )
-        assert cursor.lastrowid is not None
-        schema.create_embeddings_table(self._connection, cursor.lastrowid)
-        return StoredEncoder(cursor.lastrowid, info)
+        self._db.create_embeddings_table(number)
+        return StoredEncoder(number, info)
 
 
 def _encoder(row: Sequence[Any]) -> StoredEncoder:
     number, spec, fingerprint, dim, preprocess = row
     return StoredEncoder(number, EncoderInfo(spec, fingerprint, dim, Preprocess.from_json(json.loads(preprocess))))
-
-
-def _lacks(encoder_id: int, content: str) -> str:
-    """The SQL condition that a content has no embedding by an encoder."""
-    return f"NOT EXISTS (SELECT 1 FROM {schema.embeddings_table(encoder_id)} WHERE content_id = {content})"

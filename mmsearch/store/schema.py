@@ -172,3 +172,8 @@ def _statements(script: str) -> list[str]:
             statements.append(current)
             current = ""
     return statements
+
+
+def lacks(encoder_id: int, content: str) -> str:
+    """The SQL condition that a content has no embedding by an encoder."""
+    return f"NOT EXISTS (SELECT 1 FROM {embeddings_table(encoder_id)} WHERE content_id = {content})"

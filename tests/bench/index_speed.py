@@ -89,7 +89,7 @@ class StoredImages:
 
     def __call__(self, second: float) -> None:
         with suppress(MMSearchError), Catalog(self._collection, write=False) as catalog:
-            self.samples.append((second, catalog.count_images()))
+            self.samples.append((second, catalog.files.count()))
 
 
 def main() -> None:

@@ -87,11 +87,11 @@ def recall(collection: Path, space: synthetic.Space) -> float:
 
     queries = space.vectors(-1, _QUERIES)
     with Catalog(collection, write=False) as catalog:
-        encoder = catalog.encoder()
+        encoder = catalog.encoders.current()
         assert encoder is not None
         source = CandidateSource(catalog, commands.note)
         usable = source.refresh(encoder, last_try=True)
-        truth = calibrate.nearest(catalog.embeddings_after(encoder, 0, covered(usable)[0]), queries)
+        truth = calibrate.nearest(catalog.embeddings.after(encoder, 0, covered(usable)[0]), queries)
         return calibrate.recall(truth, source.search(usable, queries, calibrate.CANDIDATES))
 
 

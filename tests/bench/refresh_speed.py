@@ -113,17 +113,17 @@ def remember(collection: Path, tree: Path) -> None:
     files = list(entries(tree))
     with Catalog(collection, write=True) as catalog:
         with catalog.transaction():
-            catalog.put_root(str(tree), ScanOptions())
-            encoder = catalog.set_encoder(info)
+            catalog.roots.put(str(tree), ScanOptions())
+            encoder = catalog.encoders.start_with(info)
         for start in range(0, len(files), _TRANSACTION):
             with catalog.transaction():
                 for file in files[start : start + _TRANSACTION]:
                     state = file.stat()
                     with Path(file.path).open("rb") as content:
-                        number = catalog.add_content(content_hash(content), facts)
-                    catalog.put_image(FileRecord(file.path, state.st_size, state.st_mtime_ns), number)
+                        number = catalog.contents.add(content_hash(content), facts)
+                    catalog.files.put_image(FileRecord(file.path, state.st_size, state.st_mtime_ns), number)
                     vector = rng.standard_normal(info.dim).astype(np.float32)
-                    catalog.put_embedding(encoder.id, number, vector / np.linalg.norm(vector))
+                    catalog.embeddings.put(encoder.id, number, vector / np.linalg.norm(vector))
 
 
 def measure(figures: Figures, collection: Path, tree: Path, files: int, rclip: Path | None, data: Path | None) -> None:

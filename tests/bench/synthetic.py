@@ -58,8 +58,8 @@ def fill(folder: Path, info: EncoderInfo, space: Space, rows: int) -> None:
     The rows go in through SQL in bulk: one at a time, 10 million would take an hour.
     """
     with Catalog(folder, write=True) as catalog, catalog.transaction():
-        encoder = catalog.set_encoder(info)
-        catalog.put_root(ROOT, ScanOptions())
+        encoder = catalog.encoders.start_with(info)
+        catalog.roots.put(ROOT, ScanOptions())
     connection = sqlite3.connect(folder / "catalog.sqlite3", isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
     for first, vectors in space.blocks(rows):
@@ -91,10 +91,10 @@ def _folder(row: int) -> int:
 def build(folder: Path) -> str:
     """Make the vector file, as the end of an index run does; returns its kind."""
     with Catalog(folder, write=True) as catalog:
-        encoder = catalog.encoder()
+        encoder = catalog.encoders.current()
         assert encoder is not None
         refresh_vectors(catalog, encoder)
-        return catalog.vector_files(encoder.id)[0].kind
+        return catalog.vector_files.of(encoder.id)[0].kind
 
 
 def fill_rclip(data: Path, space: Space, rows: int) -> None:

@@ -1,0 +1,186 @@
+"""Files that are known: images that are indexed, and files that could not be, by folder and name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mmsearch.store.contents import Contents
+from mmsearch.store.database import Database, chunks, marks
+from mmsearch.store.selection import DATE, Selection, below
+from mmsearch.types import FileRecord, ImageFacts, ImageRecord
+
+_IMAGE_COLUMNS = """
+    images.id, folders.path, images.name, images.size, images.mtime_ns, contents.id, contents.hash, contents.width,
+    contents.height, contents.format, contents.taken_at, contents.camera, contents.latitude, contents.longitude
+    FROM images JOIN folders ON folders.id = images.folder_id JOIN contents ON contents.id = images.content_id
+"""
+
+_ALL = Selection()
+
+
+class Files:
+    """The known files. Methods that write expect to be inside a transaction."""
+
+    def __init__(self, database: Database, contents: Contents) -> None:
+        self._db = database
+        self._contents = contents
+
+    # --- by folder ---
+
+    def folders_at(self, path: str) -> Iterator[tuple[int, str]]:
+        """Ids and paths of the known folders at and below `path`, in byte order."""
+        rows = self._db.all(
+            "SELECT id, path FROM folders WHERE path = ? OR (path > ? AND path < ?) ORDER BY path",
+            (os.fsencode(path), *below(path)),
+        )
+        for number, folder in rows:
+            yield number, os.fsdecode(folder)
+
+    def folder_id(self, path: str) -> int | None:
+        """The id of a folder with known files."""
+        row = self._db.one("SELECT id FROM folders WHERE path = ?", (os.fsencode(path),))
+        return row[0] if row else None
+
+    def known_in(self, folder_id: int) -> dict[bytes, tuple[int, int]]:
+        """(size, mtime_ns) of each known file directly in a folder by name, indexed or not."""
+        rows = self._db.all(
+            "SELECT name, size, mtime_ns FROM images WHERE folder_id = ?1"
+            " UNION ALL SELECT name, size, mtime_ns FROM failures WHERE folder_id = ?1",
+            (folder_id,),
+        )
+        return {name: (size, mtime_ns) for name, size, mtime_ns in rows}
+
+    def failed_in(self, folder_id: int) -> dict[bytes, bool]:
+        """The files directly in a folder that could not be indexed, by name: whether each is no image at all."""
+        rows = self._db.all("SELECT name, ignored FROM failures WHERE folder_id = ?", (folder_id,))
+        return {name: bool(ignored) for name, ignored in rows}
+
+    def drop_empty_folders(self) -> None:
+        """Forget folders that have no known file left, so that no later run looks for any."""
+        self._db.run(
+            "DELETE FROM folders WHERE NOT EXISTS (SELECT 1 FROM images WHERE folder_id = folders.id)"
+            " AND NOT EXISTS (SELECT 1 FROM failures WHERE folder_id = folders.id)"
+        )
+
+    # --- as runs find them ---
+
+    def put_image(self, record: FileRecord, content_id: int) -> int | None:
+        """Store a file's state and content. Returns the id of the content that it had before, None for a new file."""
+        folder, name = self._place(record.path)
+        before = self._db.one("SELECT content_id FROM images WHERE folder_id = ? AND name = ?", (folder, name))
+        self._db.run(
+            "INSERT INTO images (folder_id, name, size, mtime_ns, content_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT"
+            " (folder_id, name)"
+            " DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, content_id = excluded.content_id",
+            (folder, name, record.size, record.mtime_ns, content_id),
+        )
+        self._db.run("DELETE FROM failures WHERE folder_id = ? AND name = ?", (folder, name))
+        if before and before[0] != content_id:
+            self._contents.release(before[0])
+        return before[0] if before else None
+
+    def put_failure(self, record: FileRecord, reason: str, *, ignored: bool, retry: bool) -> None:
+        """Record that a file cannot be indexed; with `retry` the next run tries it again, changed or not."""
+        folder, name = self._place(record.path)
+        self._remove_image(folder, name)
+        state = (record.size, -1 if retry else record.mtime_ns)
+        self._db.run(
+            "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?)", (folder, name, *state, reason, ignored)
+        )
+
+    def remove(self, path: str) -> int | None:
+        """Forget a file. Returns the id of the content that it had, None where it was not indexed."""
+        folder, name = self._place(path)
+        self._db.run("DELETE FROM failures WHERE folder_id = ? AND name = ?", (folder, name))
+        return self._remove_image(folder, name)
+
+    def remove_below(self, path: str) -> int:
+        """Forget all files at and below a folder, and the folders. Returns how many images went."""
+        removed = 0
+        for folder, _ in list(self.folders_at(path)):
+            self._db.run("INSERT OR IGNORE INTO released SELECT content_id FROM images WHERE folder_id = ?", (folder,))
+            removed += self._db.run("DELETE FROM images WHERE folder_id = ?", (folder,))
+            self._db.run("DELETE FROM failures WHERE folder_id = ?", (folder,))
+            self._db.run("DELETE FROM folders WHERE id = ?", (folder,))
+        return removed
+
+    # --- as questions find them ---
+
+    def of_contents(self, content_ids: Sequence[int], selection: Selection = _ALL) -> dict[int, list[ImageRecord]]:
+        """The selected files of each content, in byte order of their paths. Contents without any are missing."""
+        found: dict[int, list[ImageRecord]] = {}
+        where, values = selection.sql()
+        for part in chunks(content_ids):
+            sql = f"SELECT {_IMAGE_COLUMNS} WHERE contents.id IN ({marks(part)}) AND {where}"
+            for row in self._db.all(sql, [*part, *values]):
+                record = _image(row)
+                found.setdefault(record.content_id, []).append(record)
+        for records in found.values():
+            records.sort(key=lambda record: os.fsencode(record.path))
+        return found
+
+    def at(self, path: str) -> ImageRecord | None:
+        """The indexed file with this absolute path."""
+        folder, name = os.path.split(path)
+        row = self._db.one(
+            f"SELECT {_IMAGE_COLUMNS} WHERE folders.path = ? AND images.name = ?",
+            (os.fsencode(folder), os.fsencode(name)),
+        )
+        return _image(row) if row else None
+
+    def by_id(self, number: int) -> ImageRecord | None:
+        """The indexed file with this id."""
+        row = self._db.one(f"SELECT {_IMAGE_COLUMNS} WHERE images.id = ?", (number,))
+        return _image(row) if row else None
+
+    def latest(self, selection: Selection, limit: int) -> list[ImageRecord]:
+        """The selected files, newest first (by EXIF date, else file time); those of one second by path."""
+        where, values = selection.sql()
+        order = f"ORDER BY {DATE} DESC, folders.path, images.name LIMIT ?"
+        return [_image(row) for row in self._db.all(f"SELECT {_IMAGE_COLUMNS} WHERE {where} {order}", [*values, limit])]
+
+    def count(self, folder: str | None = None) -> int:
+        """How many files are indexed, in all or at and below a folder."""
+        if folder is None:
+            return self._db.count("SELECT count(*) FROM images")
+        return self._db.count(
+            "SELECT count(*) FROM images WHERE folder_id IN"
+            " (SELECT id FROM folders WHERE path = ? OR (path > ? AND path < ?))",
+            (os.fsencode(folder), *below(folder)),
+        )
+
+    def failures(self, *, limit: int = -1) -> list[tuple[str, str]]:
+        """Path and reason of files that claim to be images and could not be indexed, by path."""
+        rows = self._db.all(
+            "SELECT path, name, reason FROM failures JOIN folders ON folders.id = folder_id"
+            " WHERE NOT ignored ORDER BY path, name LIMIT ?",
+            (limit,),
+        )
+        return [(os.path.join(os.fsdecode(path), os.fsdecode(name)), reason) for path, name, reason in rows]
+
+    def count_failures(self) -> int:
+        """How many files claim to be images and could not be indexed."""
+        return self._db.count("SELECT count(*) FROM failures WHERE NOT ignored")
+
+    def _place(self, path: str) -> tuple[int, bytes]:
+        folder, name = os.path.split(path)
+        number = self.folder_id(folder)
+        if number is None:
+            number = self._db.insert("INSERT INTO folders (path) VALUES (?)", (os.fsencode(folder),))
+        return number, os.fsencode(name)
+
+    def _remove_image(self, folder: int, name: bytes) -> int | None:
+        row = self._db.one("DELETE FROM images WHERE folder_id = ? AND name = ? RETURNING content_id", (folder, name))
+        if not row:
+            return None
+        self._contents.release(row[0])
+        content_id: int = row[0]
+        return content_id
+
+
+def _image(row: Sequence[Any]) -> ImageRecord:
+    number, folder, name, size, mtime_ns, content_id, content_hash, *facts = row
+    path = os.path.join(os.fsdecode(folder), os.fsdecode(name))
+    return ImageRecord(number, path, size, mtime_ns, content_id, content_hash.hex(), ImageFacts(*facts))

@@ -1,0 +1,64 @@
+"""The roots: folders that the user asked to index."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from mmsearch.store.database import Database, now
+from mmsearch.store.files import Files
+from mmsearch.store.selection import below
+from mmsearch.types import RootRecord, ScanOptions
+
+
+class Roots:
+    """The folders that the user asked to index. Methods that write expect to be inside a transaction."""
+
+    def __init__(self, database: Database, files: Files) -> None:
+        self._db = database
+        self._files = files
+
+    def all(self) -> list[RootRecord]:
+        """All roots by path, with the number of images below each."""
+        rows = self._db.all("SELECT id, path, options, offline_since FROM roots ORDER BY path")
+        return [
+            RootRecord(number, os.fsdecode(path), _options(options), self._files.count(os.fsdecode(path)), since)
+            for number, path, options, since in rows
+        ]
+
+    def offline(self) -> tuple[str, ...]:
+        """Paths of the roots that are marked offline, in byte order; counts nothing."""
+        rows = self._db.all("SELECT path FROM roots WHERE offline_since IS NOT NULL ORDER BY path")
+        return tuple(os.fsdecode(path) for (path,) in rows)
+
+    def set_offline(self, offline: Sequence[str], online: Sequence[str]) -> None:
+        """Mark roots as offline from now on, unless they have been before, and others as being there."""
+        for path in offline:
+            self._db.run(
+                "UPDATE roots SET offline_since = coalesce(offline_since, ?) WHERE path = ?", (now(), os.fsencode(path))
+            )
+        for path in online:
+            self._db.run("UPDATE roots SET offline_since = NULL WHERE path = ?", (os.fsencode(path),))
+
+    def put(self, path: str, options: ScanOptions) -> None:
+        """Add a root or change its options; roots below it become part of it, those that are offline when they are
+        back."""
+        self._db.run("DELETE FROM roots WHERE path > ? AND path < ? AND offline_since IS NULL", below(path))
+        self._db.run(
+            "INSERT INTO roots (path, options, added_at) VALUES (?, ?, ?)"
+            " ON CONFLICT (path) DO UPDATE SET options = excluded.options",
+            (os.fsencode(path), json.dumps(asdict(options)), now()),
+        )
+
+    def remove(self, path: str) -> None:
+        """Drop the root at `path` and all below it. Their images stay until `Files.remove_below`."""
+        self._db.run("DELETE FROM roots WHERE path = ?", (os.fsencode(path),))
+        self._db.run("DELETE FROM roots WHERE path > ? AND path < ?", below(path))
+
+
+def _options(text: str) -> ScanOptions:
+    fields = json.loads(text)
+    fields |= {name: tuple(fields[name]) for name in ("include", "exclude")}
+    return ScanOptions(**fields)

@@ -1,0 +1,64 @@
+"""What the catalog knows of the vector files, which are made from its embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+from typing import Literal
+
+from mmsearch.store.database import Database, marks, now
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFile:
+    """A vector file in the collection's folder: what it covers, of which kind it is, and how to tell that it is whole.
+
+    It holds `count` embeddings of the contents with ids over `first` and up to `watermark`, of which `removed` are gone
+    from the catalog since. `lists` and `probes` are of inverted lists: how many there are, and how many a search looks
+    into. `head_bytes` is the size of the part that says where everything else is, which is checked when it is opened.
+    """
+
+    part: Literal["main", "recent"]
+    name: str
+    first: int
+    watermark: int
+    count: int
+    removed: int
+    kind: str
+    lists: int
+    probes: int
+    bytes: int
+    head_bytes: int
+    head_digest: str
+    digest: str
+
+
+class VectorFiles:
+    """The current vector files of each encoder. Methods that write expect to be inside a transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def of(self, encoder_id: int) -> list[VectorFile]:
+        """The current vector files, `main` first; none before the first was made."""
+        columns = ", ".join(field.name for field in fields(VectorFile))
+        return [
+            VectorFile(*row)
+            for row in self._db.all(
+                f"SELECT {columns} FROM vector_files WHERE encoder_id = ? ORDER BY part", (encoder_id,)
+            )
+        ]
+
+    def names(self) -> list[str]:
+        """Names of the vector files of all encoders."""
+        return [name for (name,) in self._db.all("SELECT name FROM vector_files ORDER BY name")]
+
+    def put(self, encoder_id: int, file: VectorFile) -> None:
+        """Make a complete file the current one; a new `main` file replaces a `recent` one too."""
+        if file.part == "main":
+            self._db.run("DELETE FROM vector_files WHERE encoder_id = ?", (encoder_id,))
+        row = (encoder_id, *astuple(file), now())
+        self._db.run(f"INSERT OR REPLACE INTO vector_files VALUES ({marks(row)})", row)
+
+    def drop(self, encoder_id: int) -> None:
+        """Forget the files, so that searches go through the catalog until they are made again."""
+        self._db.run("DELETE FROM vector_files WHERE encoder_id = ?", (encoder_id,))

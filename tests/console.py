@@ -40,6 +40,25 @@ def commands(text: str, prompt: str = "$ ") -> list[Shown]:
     return found
 
 
+# A mark of a block that cannot run here, with the reason.
+NOT_RUN = re.compile(r"<!-- not run: ([^>]+) -->\n(?=```console\n)")
+
+_BLOCK = re.compile(rf"(?:{NOT_RUN.pattern})?```console\n(.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A console block of a document; `reason` says why it is not run, None that it is."""
+
+    commands: tuple[Shown, ...]
+    reason: str | None
+
+
+def console_blocks(document: str) -> list[Block]:
+    """The console blocks of a Markdown document, in order."""
+    return [Block(tuple(commands(body)), reason or None) for reason, body in _BLOCK.findall(document)]
+
+
 def put_on_path(folder: Path) -> str:
     """A PATH on which `mmsearch` is the one under test; the program goes into `folder`."""
     folder.mkdir(exist_ok=True)

@@ -136,6 +136,7 @@ HOMES: dict[str, set[str]] = {
     "pillow_jxl": {"decode.py"},
     "pathspec": {"scan.py"},
     "platformdirs": {"config.py"},
+    "rich": {"cli/"},
     "tqdm": {"cli/", "encoders/hub.py"},
     "typer": {"cli/"},
     "multiprocessing": set(),
@@ -157,7 +158,17 @@ ACTS: dict[str, set[str]] = {
 }
 
 # Imported only inside the functions that need them, so that `import mmsearch.x` stays cheap.
-NEVER_AT_THE_TOP = {"torch", "open_clip", "faiss", "onnxruntime", "onnx", "huggingface_hub", "tokenizers", "timm"}
+NEVER_AT_THE_TOP = {
+    "torch",
+    "open_clip",
+    "faiss",
+    "onnxruntime",
+    "onnx",
+    "huggingface_hub",
+    "rich",
+    "tokenizers",
+    "timm",
+}
 
 
 def sources() -> dict[str, str]:

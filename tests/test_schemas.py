@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +112,48 @@ def test_eval(command: Command, sample_data: Path, tmp_path: Path) -> None:
     of_classes = command("eval", tmp_path / "classes", "--model", "starter", "--json").json
     assert of_classes["zero_shot"]
     check("eval", of_classes)
+
+
+def test_every_json_option_has_a_schema() -> None:
+    """Read from the reference, which is made from the program."""
+    from mmsearch.cli.reference import reference
+
+    commands = re.findall(r"^## mmsearch (.+?)\n(.*?)(?=^## |\Z)", reference(), re.MULTILINE | re.DOTALL)
+    printing = {name.replace(" ", "-") for name, text in commands if re.search(r"^  --json ", text, re.MULTILINE)}
+    printing = {name for name in printing if name != "models"} | {"query-jsonl", "query-batch"}
+    assert printing == set(schemas.names())
+
+
+def test_schemas_are_printed(command: Command) -> None:
+    for name in schemas.names():
+        printed = command("help", "schema", *name.split("-"))
+        assert printed.code == 0 and printed.out.rstrip("\n") == schemas.text(name).rstrip("\n")
+    listed = command("help", "schema")
+    assert set(listed.out.split()) >= set(schemas.names())
+    unknown = command("help", "schema", "nothing")
+    assert unknown.code == 2 and "query-jsonl" in unknown.err and unknown.err.count("\n") == 1
+
+
+def described(node: Any) -> Iterator[str]:
+    """The names of the fields of a schema and of what is below."""
+    if isinstance(node, dict):
+        for name, part in node.get("properties", {}).items():
+            yield name
+            yield from described(part)
+        for name in ("items", "anyOf", "oneOf", "$defs"):
+            yield from described(node.get(name))
+    elif isinstance(node, list):
+        for part in node:
+            yield from described(part)
+
+
+def test_the_guide_names_every_field_of_results_runs_and_evaluations() -> None:
+    from mmsearch.cli import guide
+
+    told = {"query": "scripts", "index": "scripts", "reindex": "models", "eval": "evaluating"}
+    for name, chapter in told.items():
+        fields = set(described(json.loads(schemas.text(name))))
+        if name == "eval":
+            fields = set(described(json.loads(schemas.text(name))["$defs"]["evaluation"])) | {"difference", "p", "real"}
+        known = set(re.findall(r"`([\w@]+)`", guide.text(chapter)))
+        assert fields <= known | {"kind", "value", "weight"}, (chapter, fields - known)

@@ -1,96 +1,53 @@
-"""`mmsearch help` and `mmsearch completion`: every command that a topic shows is run, every script sourced."""
+"""`mmsearch help` and `mmsearch completion`: chapters are listed and readable, every script is sourced."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from command import Command
-from console import commands, put_on_path, run_commands
+from console import put_on_path
+from terminals import run_in_terminal
 
-from mmsearch.cli.help import topics
-
-# Programs that a command needs beside the shell's usual ones; each command is in the group of the first it names.
-TOOLS = ("jq", "fzf", "feh")
+from mmsearch.cli import guide
 
 
-def groups() -> list[object]:
-    """Each topic's commands by the tool that they need. The longest ones run with the slow tests."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for topic, text in topics().items():
-        for shown in commands(text, "  $ "):
-            tool = next((tool for tool in TOOLS if f"{tool} " in shown.command), "")
-            found.setdefault((topic, tool), []).append(shown.command)
-    slow = {"output", "filters", "query"}
-    return [
-        pytest.param(tool, lines, id=f"{topic}-{tool or 'shell'}", marks=[pytest.mark.slow] * (topic in slow))
-        for (topic, tool), lines in found.items()
-    ]
-
-
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory, sample_data: Path) -> Path:
-    """A folder with a folder `photos`, and a collection of them."""
-    from mmsearch import Collection
-
-    folder = tmp_path_factory.mktemp("topics")
-    shutil.copytree(sample_data, folder / "photos")
-    with Collection.open(folder / "collection") as collection:
-        collection.add([folder / "photos"], model="starter")
-    return folder
-
-
-@pytest.fixture
-def place(known: Path) -> dict[str, str]:
-    """An environment in which `mmsearch` is on the path and knows the photos."""
-    environment = {"PATH": put_on_path(known / "bin"), "MMSEARCH_COLLECTION": str(known / "collection")}
-    return environment | {"FZF_DEFAULT_OPTS": "--filter=cat"}  # which asks nobody
-
-
-@pytest.mark.parametrize(("tool", "lines"), groups())
-def test_every_command_of_the_topics_works(tool: str, lines: list[str], place: dict[str, str], known: Path) -> None:
-    if tool and not shutil.which(tool):
-        pytest.skip(f"{tool} is not installed")
-    if tool == "feh":
-        _show_feh_nowhere(known / "bin")
-    outcomes = run_commands(lines, known, place)
-    assert [(line, *outcome) for line, outcome in zip(lines, outcomes, strict=True) if outcome[0]] == []
-    for line, (_, output) in zip(lines, outcomes, strict=True):
-        quiet = any(part in line for part in (" cp ", " tar ", "feh", "> dogs.csv"))
-        assert bool(output.strip()) or quiet, line
-        assert "Traceback" not in output
-
-
-def _show_feh_nowhere(folder: Path) -> None:
-    """A `feh` that shows its pictures for two seconds on a screen that nobody sees; without one the test is skipped."""
-    xvfb, feh = shutil.which("xvfb-run"), shutil.which("feh")
-    if not xvfb or not shutil.which("xauth"):
-        pytest.skip("xvfb-run is not installed")
-    script = f'timeout 2 {feh} "$@"; test $? = 124'
-    (folder / "feh").write_text(f"#!/bin/sh\nexec {xvfb} -a sh -c '{script}' feh \"$@\"\n")
-    (folder / "feh").chmod(0o755)
-
-
-def test_pipelines_do_what_they_say(place: dict[str, str], known: Path) -> None:
-    lines = [shown.command for shown in commands(topics()["pipelines"], "  $ ")]
-    copies = next(line for line in lines if " cp " in line)
-    sheet = next(line for line in lines if "--csv" in line)
-    run_commands([copies, sheet], known, place)
-    assert (known / "flowers" / "sunflower.jpg").is_file() and len(list((known / "flowers").iterdir())) == 20
-    assert len((known / "dogs.csv").read_text().splitlines()) == 25
-
-
-def test_topics_are_listed_and_printed(command: Command) -> None:
+def test_chapters_are_listed_and_printed(command: Command) -> None:
     listed = command("help")
-    assert listed.code == 0 and all(f"  {name} " in listed.out for name in topics())
-    assert set(topics()) == {"pipelines", "query", "filters", "output", "models"}
+    assert listed.code == 0 and all(f"  {name} " in listed.out for name in guide.CHAPTERS)
+    assert all(guide.subject(name) for name in guide.CHAPTERS)
     printed = command("help", "pipelines")
-    assert printed.out == topics()["pipelines"].rstrip() + "\n"
-    unknown = command("help", "pipeline")
-    assert unknown.code == 2 and "pipelines" in unknown.err and unknown.err.count("\n") == 1
-    assert max(len(line) for text in topics().values() for line in text.splitlines() if "$" not in line) <= 120
+    assert printed.out.startswith("# Pipelines: ") and "$ mmsearch query" in printed.out
+    assert command("help", "output").out == command("help", "answering").out
+    for unknown in (command("help", "pipeline"), command("help", "asking", "filters")):
+        assert unknown.code == 2 and "pipelines" in unknown.err and unknown.err.count("\n") == 1
+
+
+def test_a_pipe_gets_markdown_with_commands_in_place_of_links(command: Command) -> None:
+    printed = command("help", "models").out
+    assert "<!--" not in printed and "| `clip` |" in printed
+    assert "[fields](scripts.md)" in guide.text("answering")
+    assert "([fields]" not in command("help", "answering").out and "`mmsearch help scripts`" in guide.readable(
+        "answering"
+    )
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_a_terminal_gets_wrapped_pages(columns: int) -> None:
+    environment = {"PAGER": "cat", "TERM": "xterm"}
+    arguments = [sys.executable, "-m", "mmsearch", "help", "asking"]
+    code, output = run_in_terminal(arguments, b"", columns=columns, env=environment)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", output.decode()).replace("\r", "").splitlines()
+    assert code == 0 and "\x1b[" in output.decode()
+    assert not any(line.startswith(("#", "```", "| ---")) for line in lines)
+    of_commands = [line for line in lines if line.strip().startswith("$ ")]
+    assert "  $ mmsearch query --like photos/dog.jpg" in [line.rstrip() for line in of_commands]
+    assert any(len(line.rstrip()) > columns for line in of_commands)  # they are whole, to be copied
+    assert max(len(line.rstrip()) for line in lines if line not in of_commands) <= columns
 
 
 @pytest.mark.parametrize(

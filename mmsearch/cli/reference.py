@@ -1,7 +1,6 @@
-"""The CLI reference of the README, made from the program itself.
+"""The CLI reference: a chapter of the guide, made from the program itself.
 
-`python -m mmsearch.cli.reference README.md` writes it between the two marks; with `--check` it only says whether the
-file is up to date.
+`python -m mmsearch.cli.reference` writes it; with `--check` it only says whether the file is up to date.
 """
 
 from __future__ import annotations
@@ -11,8 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-BEGIN = "<!-- CLI reference: made by `python -m mmsearch.cli.reference README.md` -->"
-END = "<!-- end of the CLI reference -->"
+from mmsearch.cli import guide
+
+HEAD = """\
+# Reference: every command and option, as `--help` prints them
+
+<!-- Made by `python -m mmsearch.cli.reference`; edit the help texts instead. -->
+
+"""
 WIDTH = 100
 
 
@@ -24,7 +29,7 @@ def reference() -> str:
 
     group = typer.main.get_command(application())
     context = group.make_context("mmsearch", [], resilient_parsing=True, max_content_width=WIDTH, terminal_width=WIDTH)
-    return "\n\n".join(_commands(group, context))
+    return HEAD + "\n\n".join(_commands(group, context)) + "\n"
 
 
 def _commands(group: Any, context: Any) -> Iterator[str]:
@@ -33,31 +38,18 @@ def _commands(group: Any, context: Any) -> Iterator[str]:
         with command.make_context(name, [], parent=context, resilient_parsing=True) as inner:
             inner.terminal_width = WIDTH
             text = "\n".join(line.rstrip() for line in command.get_help(inner).splitlines())
-            yield f"### {inner.command_path}\n\n```text\n{text}\n```"
+            yield f"## {inner.command_path}\n\n```text\n{text}\n```"
             yield from _commands(command, inner)
 
 
-def updated(document: str) -> str:
-    """The document with the reference between the marks made anew."""
-    head, _, rest = document.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n\n{reference()}\n\n{END}{tail}"
-
-
 def main(arguments: list[str]) -> int:
-    path = Path(arguments[0])
-    document = path.read_text("utf-8")
-    if BEGIN not in document or END not in document:
-        print(f"{path} lacks the marks of the CLI reference", file=sys.stderr)
+    path = Path(guide.__file__).with_name("reference.md")
+    fresh = reference()
+    if "--check" not in arguments:
+        path.write_text(fresh, "utf-8")
+    elif not path.is_file() or path.read_text("utf-8") != fresh:
+        print(f"{path} is out of date: python -m mmsearch.cli.reference writes it", file=sys.stderr)
         return 1
-    fresh = updated(document)
-    if "--check" in arguments:
-        if fresh != document:
-            print(
-                f"the CLI reference in {path} is out of date: python -m mmsearch.cli.reference {path}", file=sys.stderr
-            )
-        return int(fresh != document)
-    path.write_text(fresh, "utf-8")
     return 0
 
 

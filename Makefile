@@ -1,0 +1,30 @@
+# Tasks for contributors; see CONTRIBUTING.md.
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+
+.PHONY: help test slow lint docs bench build
+
+help: ## list the tasks
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
+
+test: ## the default tests
+	$(PYTHON) -m pytest -q
+
+slow: ## all tests that need neither CUDA nor a browser
+	$(PYTHON) -m pytest -q -m "not cuda and not browser"
+
+lint: ## ruff, its formatter, mypy
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+docs: ## write the CLI reference, run the commands of the guide and of README
+	$(PYTHON) -m mmsearch.cli.reference
+	$(PYTHON) -m pytest -q -m "not cuda and not browser" -k "guide or readme or schemas"
+
+bench: ## short speed measurements, as JSON lines
+	$(PYTHON) tests/bench/query_speed.py --rows 10000
+	$(PYTHON) tests/bench/decode_speed.py
+
+build: ## sdist and wheel in dist/
+	$(PYTHON) -m pip install -q build
+	$(PYTHON) -m build

@@ -208,10 +208,10 @@ def test_a_model_that_is_another_by_now(command: Command, photos: Path, home: Pa
     """Embeddings that other weights of the same name have left in the cache are made anew."""
     source = write(photos / "c.jsonl", {"cat.jpg": ["a cat"], "dog.jpg": ["a dog"]})
     right = command("eval", source, "--model", "starter", "--json").json
-    from mmsearch.store.database import Database
+    from mmsearch.store.catalog import Catalog
 
     scratch = next((home / "cache" / "mmsearch" / "eval").glob("*/collection"))
-    with Database(scratch, write=True) as catalog, catalog.transaction():
+    with Catalog(scratch, write=True) as catalog, catalog.transaction():
         catalog.database.run("UPDATE encoders SET fingerprint = ?", ("0" * 32,))
         catalog.database.run("UPDATE embeddings_1 SET vector = zeroblob(768)", ())
     assert command("eval", source, "--model", "starter", "--json").json == right

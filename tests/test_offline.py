@@ -11,6 +11,7 @@ from command import Command, Outcome
 from mmsearch import Collection
 from mmsearch.scanner import Scanner
 from mmsearch.store.catalog import Catalog
+from mmsearch.store.contents import Contents
 
 ON_DISK = ("cat.jpg", "dog.jpg", "owl.jpg")
 
@@ -133,7 +134,7 @@ def test_hiding_happens_in_the_search(collection: Path, disk: Path, options: dic
 def test_nothing_is_said_or_filtered_where_all_is_there(
     command: Command, collection: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Catalog, "content_ids", lambda *_: pytest.fail("the usual query lists no contents"))
+    monkeypatch.setattr(Contents, "ids", lambda *_: pytest.fail("the usual query lists no contents"))
     assert command("query", "a cat", "-C", collection).err == ""
 
 

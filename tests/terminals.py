@@ -29,8 +29,8 @@ def run_in_terminal(
     """Run a program in a terminal that sends `answer` when it is asked what it is; its exit code and its output."""
     pid, terminal = pty.fork()
     if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))  # before the program looks
         os.execvpe(arguments[0], list(arguments), {**os.environ, **(env or {})})
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     output, answered, end = b"", False, time.monotonic() + 120
     while time.monotonic() < end:
         ready, _, _ = select.select([terminal], [], [], 1.0)

@@ -12,21 +12,67 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.base.errors import (
+    CollectionBusyError,
+    CollectionEmptyError,
+    CollectionError,
+    CollectionNotFoundError,
+    CollectionVersionError,
+    DecodeError,
+    DeviceError,
+    ImageTooLargeError,
+    MMSearchError,
+    ModelError,
+    ModelMismatchError,
+    ModelUnavailableError,
+    NotAnImageError,
+    ReindexError,
+    SourceError,
+    StorageError,
+    UnknownModelError,
+    UsageError,
+)
+from mmsearch.base.version import __version__
+
 if TYPE_CHECKING:
-    from mmsearch.collection import Collection as Collection
-    from mmsearch.errors import MMSearchError as MMSearchError
-    from mmsearch.types import Hit as Hit
+    from mmsearch.base.records import Hit
+    from mmsearch.collection.collection import Collection
 
-__version__ = "0.1.0"
-__all__ = ["Collection", "Hit", "MMSearchError", "__version__"]
+__all__ = [
+    "Collection",
+    "CollectionBusyError",
+    "CollectionEmptyError",
+    "CollectionError",
+    "CollectionNotFoundError",
+    "CollectionVersionError",
+    "DecodeError",
+    "DeviceError",
+    "Hit",
+    "ImageTooLargeError",
+    "MMSearchError",
+    "ModelError",
+    "ModelMismatchError",
+    "ModelUnavailableError",
+    "NotAnImageError",
+    "ReindexError",
+    "SourceError",
+    "StorageError",
+    "UnknownModelError",
+    "UsageError",
+    "__version__",
+]
 
-_HOMES = {"Collection": "mmsearch.collection", "Hit": "mmsearch.types", "MMSearchError": "mmsearch.errors"}
+# Names that are imported when they are first used, so that `import mmsearch` costs nothing.
+_LATER = {"Collection": "mmsearch.collection.collection", "Hit": "mmsearch.base.records"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import public names when they are first used, so that `import mmsearch` costs nothing."""
-    if name in _HOMES:
+    if name in _LATER:
         from importlib import import_module
 
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
 """`python -m mmsearch`."""
 
-from mmsearch.cli import main
+from mmsearch.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from mmsearch import __version__
-from mmsearch.cli.completion import completion
-from mmsearch.cli.doctor import doctor
-from mmsearch.cli.evaluate import evaluate
-from mmsearch.cli.forget import forget
-from mmsearch.cli.help import help_topics
-from mmsearch.cli.index import index
-from mmsearch.cli.info import info
-from mmsearch.cli.models import models
-from mmsearch.cli.optimize import optimize
-from mmsearch.cli.query import query
-from mmsearch.cli.reindex import reindex
+from mmsearch.base.version import __version__
+from mmsearch.cli.commands.completion import completion
+from mmsearch.cli.commands.doctor import doctor
+from mmsearch.cli.commands.eval import evaluate
+from mmsearch.cli.commands.forget import forget
+from mmsearch.cli.commands.help import help_topics
+from mmsearch.cli.commands.index import index
+from mmsearch.cli.commands.info import info
+from mmsearch.cli.commands.models import models
+from mmsearch.cli.commands.optimize import optimize
+from mmsearch.cli.commands.query import query
+from mmsearch.cli.commands.reindex import reindex
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "index": index,

@@ -7,8 +7,9 @@ from typing import Self
 
 from tqdm import tqdm
 
-from mmsearch.cli.render import printable, say, shortened
-from mmsearch.events import Event, Notice, Progress, Skipped
+from mmsearch.base.events import Event, Notice, Progress, Skipped
+from mmsearch.cli.console import say
+from mmsearch.rendering.text import printable, shortened
 
 
 class ProgressBar:

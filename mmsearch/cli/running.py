@@ -12,16 +12,16 @@ import typer
 from mmsearch.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from mmsearch.collection import Collection
-    from mmsearch.events import Event, ReindexSummary, Summary
-    from mmsearch.index_settings import IndexSettings
+    from mmsearch.base.events import Event, ReindexSummary, Summary
+    from mmsearch.collection.collection import Collection
+    from mmsearch.indexing.settings import IndexSettings
 
 
 def index_settings(
     batch_size: int, workers: int, max_pixels: int, time_limit: float, decode_memory: int | None
 ) -> IndexSettings:
     """The settings that the options of these names ask for; `decode_memory` is in megabytes."""
-    from mmsearch.index_settings import IndexSettings
+    from mmsearch.indexing.settings import IndexSettings
 
     return IndexSettings(
         batch_size=batch_size,
@@ -39,8 +39,8 @@ def run(
 
     The first Ctrl-C sets the event that `start` is given, the second raises KeyboardInterrupt.
     """
-    from mmsearch.collection import Collection
-    from mmsearch.errors import CollectionBusyError
+    from mmsearch.base.errors import CollectionBusyError
+    from mmsearch.collection.collection import Collection
 
     stop = threading.Event()
 
@@ -69,7 +69,7 @@ def finish(summary: Summary | ReindexSummary, lines: Sequence[str], left_out: in
     Raises `typer.Exit` with 130 where the user has interrupted it, with 3 where `left_out` files are not in it.
     """
     if json_output:
-        from mmsearch.cli.render import dumps
+        from mmsearch.cli.console import dumps
 
         typer.echo(dumps(summary.to_json()))
     else:

@@ -10,12 +10,21 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mmsearch.cli.render import printable, say, shortened, terminal_width, wants_colour
-from mmsearch.errors import UsageError
-from mmsearch.terminal_pictures import LAST_ANSWER, PROTOCOLS, QUESTIONS, Answers, Protocol, choose, parse_answers
+from mmsearch.base.errors import UsageError
+from mmsearch.cli.console import say, terminal_width, wants_colour
+from mmsearch.rendering.terminal_pictures import (
+    LAST_ANSWER,
+    PROTOCOLS,
+    QUESTIONS,
+    Answers,
+    Protocol,
+    choose,
+    parse_answers,
+)
+from mmsearch.rendering.text import printable, shortened
 
 if TYPE_CHECKING:
-    from mmsearch.thumbnails import Entry, Thumbnail
+    from mmsearch.rendering.thumbnails import Entry, Thumbnail
 
 # Names a protocol, where the terminal's own answers are not to be trusted.
 VARIABLE = "MMSEARCH_PICTURES"
@@ -118,8 +127,8 @@ def grid(
     entries: Sequence[Entry], protocol: Protocol, cell: tuple[int, int] | None, width: int, *, colour: bool
 ) -> Iterator[str]:
     """Text of each row of pictures with its two lines of labels. `width` is the terminal's, in characters."""
-    from mmsearch.terminal_pictures import DEFAULT_CELL, picture, strip
-    from mmsearch.thumbnails import thumbnails
+    from mmsearch.rendering.terminal_pictures import DEFAULT_CELL, picture, strip
+    from mmsearch.rendering.thumbnails import thumbnails
 
     across = max(1, (width + _GAP - 1) // (_TILE_COLUMNS + _GAP))
     tile = max(1, min((width + _GAP - 1) // across - _GAP, 2 * _TILE_COLUMNS))

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from mmsearch.errors import SourceError
+from mmsearch.base.errors import SourceError
 
 # Seconds that a viewer is watched for failing at once. One that is still running then is showing its file.
 _WATCHED = 2.0

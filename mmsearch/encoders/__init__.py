@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mmsearch import config
-from mmsearch.encoders import models
-from mmsearch.encoders.models import ModelSource
+from mmsearch.base import config
+from mmsearch.encoders import names as model_names
+from mmsearch.encoders.names import ModelSource
 
 if TYPE_CHECKING:
-    from mmsearch.types import Encoder, EncoderInfo, Preprocess
+    from mmsearch.base.records import Encoder, EncoderInfo, Preprocess
 
 __all__ = [
     "ModelSource",
@@ -37,7 +37,7 @@ def _say_nothing(line: str) -> None:
 
 def resolve(spec: str) -> ModelSource:
     """Read a `--model` text; cheap, with no network. Raises UnknownModelError for a name that means nothing."""
-    return models.parse(spec)
+    return model_names.parse(spec)
 
 
 def load_encoder(
@@ -60,9 +60,9 @@ def load_encoder(
         from mmsearch.encoders import starter
 
         return starter.load(device=device, precision=precision)
-    from mmsearch.encoders import files
+    from mmsearch.encoders import weights as weight_files
 
-    model_files = files.locate(source, notice=notice, progress=progress)
+    model_files = weight_files.locate(source, notice=notice, progress=progress)
     from mmsearch.encoders import openclip
 
     encoders = [
@@ -85,11 +85,11 @@ def load_query_encoder(
     where the export fails, which is not tried again with the same versions of all that takes part. Raises as
     `load_encoder` does; whether the model is still the one that made the embeddings is for the caller to check.
     """
-    from mmsearch.encoders import exporting
+    from mmsearch.encoders.export import policy as export_policy
 
-    if stored.spec == models.STARTER:
-        return load_encoder(models.STARTER)
-    return exporting.load(stored, notice, lambda **chosen: load_encoder(stored.spec, progress=progress, **chosen))
+    if stored.spec == model_names.STARTER:
+        return load_encoder(model_names.STARTER)
+    return export_policy.load(stored, notice, lambda **chosen: load_encoder(stored.spec, progress=progress, **chosen))
 
 
 def load_export(stored: EncoderInfo, *, device: str = "auto", precision: str = "auto") -> Encoder | None:
@@ -98,9 +98,9 @@ def load_export(stored: EncoderInfo, *, device: str = "auto", precision: str = "
     With `auto` it is left to torch where that has a GPU, or a CPU that multiplies bf16, to run on. An export runs on
     the CPU in fp32: for a handful of images, `device="cpu", precision="fp32"` is quickest on any machine.
     """
-    from mmsearch.encoders import exporting
+    from mmsearch.encoders.export import policy as export_policy
 
-    return exporting.load_export(stored, device, precision)
+    return export_policy.load_export(stored, device, precision)
 
 
 def identify(spec: str, notice: Callable[[str], None] = _say_nothing, *, progress: bool = True) -> EncoderInfo | None:
@@ -108,14 +108,15 @@ def identify(spec: str, notice: Callable[[str], None] = _say_nothing, *, progres
 
     Fetches the model's files where they are not on this disk, and reads all of the weights the first time.
     """
-    from mmsearch.encoders import files, fingerprints, settings
-    from mmsearch.types import EncoderInfo
+    from mmsearch.base.records import EncoderInfo
+    from mmsearch.encoders import fingerprints, openclip_preprocess
+    from mmsearch.encoders import weights as weight_files
 
     source = resolve(spec)
-    how = settings.expected(source)
+    how = openclip_preprocess.expected(source)
     if how is None:
         return None
-    found = files.locate(source, notice=notice, progress=progress)
+    found = weight_files.locate(source, notice=notice, progress=progress)
     fingerprint = fingerprints.fingerprint(found.build_config, how, found.weights)
     return EncoderInfo(source.spec, fingerprint, int(found.config["embed_dim"]), how)
 
@@ -125,28 +126,28 @@ def ensure_export(encoder: Encoder, notice: Callable[[str], None] = _say_nothing
 
     For the end of an index run, while the model is loaded. What goes wrong becomes a line to `notice`.
     """
-    from mmsearch.encoders import exporting
+    from mmsearch.encoders.export import policy as export_policy
 
-    exporting.ensure(encoder, notice)
+    export_policy.ensure(encoder, notice)
 
 
 def expected_preprocess(spec: str) -> Preprocess | None:
     """How the model that `spec` names takes its images, if that can be told without loading it."""
-    from mmsearch.encoders import settings
+    from mmsearch.encoders import openclip_preprocess
 
     source = resolve(spec)
     if source.kind == "starter":
         from mmsearch.encoders import starter
 
         return starter.info().preprocess
-    return settings.expected(source)
+    return openclip_preprocess.expected(source)
 
 
 def reads(encoder: Encoder, text: str) -> bool:
-    """Whether a text that is not in English can mean something to a model; see `mmsearch.encoders.reading`."""
-    from mmsearch.encoders import reading
+    """Whether a text that is not in English can mean something to a model; see `mmsearch.encoders.languages`."""
+    from mmsearch.encoders import languages
 
-    return reading.reads(encoder, text)
+    return languages.reads(encoder, text)
 
 
 def knows_word(word: str) -> bool:
@@ -158,7 +159,7 @@ def knows_word(word: str) -> bool:
 
 def short_name(spec: str) -> str:
     """A model's alias where it has one, else its name as it is."""
-    return next((card.alias for card in models.EVERY_ALIAS.values() if card.spec == spec), spec)
+    return next((card.alias for card in model_names.EVERY_ALIAS.values() if card.spec == spec), spec)
 
 
 def choose_default(notice: Callable[[str], None] = _say_nothing, better: str = "name it with --model") -> str:
@@ -167,12 +168,12 @@ def choose_default(notice: Callable[[str], None] = _say_nothing, better: str = "
     That is `clip` where its weights are on this disk or the model hub answers within `config.HUB_PROBE_SECONDS`; else
     the built-in `starter`, with one line to `notice` that says so; `better` says how to have the other one later.
     """
-    from mmsearch.encoders import catalogue, hub
+    from mmsearch.encoders import hub, openclip_tables
 
-    card = models.ALIASES[models.DEFAULT]
-    if not catalogue.installed():
+    card = model_names.ALIASES[model_names.DEFAULT]
+    if not openclip_tables.installed():
         reason = "open_clip is not installed"
-    elif models.is_cached(card):
+    elif model_names.is_cached(card):
         return card.alias
     elif config.hub_offline():
         reason = f"the weights of {card.alias} are not on this disk and HF_HUB_OFFLINE is set"
@@ -181,7 +182,7 @@ def choose_default(notice: Callable[[str], None] = _say_nothing, better: str = "
     else:
         reason = f"the weights of {card.alias} are not on this disk and {hub.host()} does not answer"
     notice(
-        f"using the small built-in model ({models.STARTER}), because {reason};"
+        f"using the small built-in model ({model_names.STARTER}), because {reason};"
         f" for better results, once {card.alias} can be had, {better.format(card.alias)}"
     )
-    return models.STARTER
+    return model_names.STARTER

@@ -11,9 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mmsearch import config
-from mmsearch.durable import read_json, write_json
-from mmsearch.types import Preprocess
+from mmsearch.base import config
+from mmsearch.base.durable import read_json, write_json
+from mmsearch.base.paths import make_private
+from mmsearch.base.records import Preprocess
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -41,6 +42,6 @@ def digest(path: Path) -> str:
     with real.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     with suppress(OSError):  # a cache that cannot be written remembers nothing
-        config.make_private(note.parent)
+        make_private(note.parent)
         write_json(note, {**key, "sha256": found})
     return found

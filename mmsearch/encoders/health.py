@@ -9,9 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mmsearch.encoders import exported, models, starter
-from mmsearch.errors import MMSearchError
-from mmsearch.types import EncoderInfo
+from mmsearch.base.errors import MMSearchError
+from mmsearch.base.records import EncoderInfo
+from mmsearch.encoders import names as model_names
+from mmsearch.encoders import starter
+from mmsearch.encoders.export import folder as export_folder
 
 # Whether all is well, what was found, and what can be done about it, which says in a few words what it did.
 Verdict = tuple[bool, str, Callable[[], str] | None]
@@ -19,7 +21,7 @@ Verdict = tuple[bool, str, Callable[[], str] | None]
 
 def of(stored: EncoderInfo) -> Verdict:
     """Look at the built-in model's files, or at the export of another one. Uses no network, loads no model."""
-    return _of_starter(stored) if stored.spec == models.STARTER else _of_export(stored)
+    return _of_starter(stored) if stored.spec == model_names.STARTER else _of_export(stored)
 
 
 def _of_starter(stored: EncoderInfo) -> Verdict:
@@ -32,22 +34,22 @@ def _of_starter(stored: EncoderInfo) -> Verdict:
             return False, f"{starter.FOLDER / name} is damaged or missing; install mmsearch again", None
     if info.fingerprint != stored.fingerprint:
         problem = f"this mmsearch has another {stored.spec} model than the one that made the embeddings"
-        cure = f"`mmsearch reindex --model {models.STARTER}`, or install the mmsearch that made this one"
+        cure = f"`mmsearch reindex --model {model_names.STARTER}`, or install the mmsearch that made this one"
         return False, f"{problem}; {cure}", None
     return True, f"{stored.spec} is the model that made the embeddings, and whole", None
 
 
 def _of_export(stored: EncoderInfo) -> Verdict:
-    folder = exported.place(stored.fingerprint)
+    folder = export_folder.place(stored.fingerprint)
     left = list(folder.parent.glob(f".making-{folder.name}-*"))
-    lock = FileLock(exported.lock_path(stored), mode=0o600)
+    lock = FileLock(export_folder.lock_path(stored), mode=0o600)
 
     def remove() -> str:
         for path in [folder, *left]:
             shutil.rmtree(path, ignore_errors=True)
         return "removed; the next query makes it again"
 
-    if exported.find(stored.fingerprint) is None and folder.exists():
+    if export_folder.find(stored.fingerprint) is None and folder.exists():
         return False, f"the export of {stored.spec} is damaged, or made for another ONNX Runtime", remove
     if left:
         try:

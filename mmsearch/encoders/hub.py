@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from mmsearch import config
-from mmsearch.durable import sync
-from mmsearch.errors import ModelUnavailableError
-from mmsearch.switched import Switched
+from mmsearch.base import config
+from mmsearch.base.durable import sync
+from mmsearch.base.errors import ModelUnavailableError
+from mmsearch.base.switched import Switched
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata

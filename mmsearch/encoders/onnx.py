@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch import config
-from mmsearch.errors import ModelError, ModelUnavailableError
+from mmsearch.base import config
+from mmsearch.base.errors import ModelError, ModelUnavailableError
+from mmsearch.base.machine import available_cpus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-    from mmsearch.types import EncoderInfo
+    from mmsearch.base.records import EncoderInfo
 
 # Severity of ONNX Runtime's log: 3 leaves errors only. Its warnings are about graph details that no user can act on.
 _LOG_ERRORS_ONLY = 3
@@ -88,7 +89,7 @@ class OnnxEncoder:
         self._text_path = text
         self.tokenize = tokenize
         self._optimized = optimized
-        self._threads = threads or config.available_cpus()
+        self._threads = threads or available_cpus()
 
     @property
     def batch_size(self) -> int:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch import config
-from mmsearch.encoders import fingerprints, hub, settings, tokens
-from mmsearch.errors import DeviceError, ModelError, ModelUnavailableError, UsageError
-from mmsearch.types import EncoderInfo
+from mmsearch.base import config
+from mmsearch.base.errors import DeviceError, ModelError, ModelUnavailableError, UsageError
+from mmsearch.base.records import EncoderInfo
+from mmsearch.encoders import fingerprints, hub, openclip_preprocess, tokens
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -31,8 +31,8 @@ with warnings.catch_warnings():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmsearch.encoders.files import ModelFiles
-    from mmsearch.encoders.models import ModelSource
+    from mmsearch.encoders.names import ModelSource
+    from mmsearch.encoders.weights import ModelFiles
 
 # What open_clip builds its towers of, for those that look into one.
 layers = open_clip.transformer
@@ -200,7 +200,7 @@ def load(source: ModelSource, files: ModelFiles, *, device: str = "auto", precis
         model = _build(source, files, chosen_device, chosen_precision)
         _load_weights(model, source, files)
         tokenize = _tokenizer(source, files)
-    preprocess = settings.to_preprocess(open_clip.get_model_preprocess_cfg(model), source.spec)
+    preprocess = openclip_preprocess.to_preprocess(open_clip.get_model_preprocess_cfg(model), source.spec)
     fingerprint = fingerprints.fingerprint(model_config, preprocess, files.weights)
     info = EncoderInfo(source.spec, fingerprint, int(model_config["embed_dim"]), preprocess)
     return OpenClipEncoder(model.eval(), info, tokenize, chosen_device, chosen_precision)

@@ -6,7 +6,7 @@ import queue
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmsearch.types import Encoder, EncoderInfo
+from mmsearch.base.records import Encoder, EncoderInfo
 
 if TYPE_CHECKING:
     import numpy as np

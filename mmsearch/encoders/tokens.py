@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.encoders import catalogue
-from mmsearch.errors import ModelError, ModelUnavailableError
+from mmsearch.base.errors import ModelError, ModelUnavailableError
+from mmsearch.encoders import openclip_tables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def open_tokenizer(
     options = dict(text_config.get("tokenizer_kwargs", {}))
     tokenizer: Tokenizer | ClipTokenizer
     if folder is None:
-        tokenizer, blanked = ClipTokenizer(length, vocabulary or catalogue.clip_vocabulary()), None
+        tokenizer, blanked = ClipTokenizer(length, vocabulary or openclip_tables.clip_vocabulary()), None
         clean = options.pop("clean", "lower")
     else:
         clean = options.pop("clean", "whitespace")

@@ -10,8 +10,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from mmsearch import config
-from mmsearch.errors import CollectionBusyError, CollectionNotFoundError, StorageError
+from mmsearch.base.errors import CollectionBusyError, CollectionNotFoundError, StorageError
+from mmsearch.base.paths import make_private
 from mmsearch.store import schema, selection
 
 CATALOG_NAME = "catalog.sqlite3"
@@ -109,7 +109,7 @@ def _disk_full(folder: Path) -> StorageError:
 
 def _create_private(folder: Path, path: Path) -> None:
     """Photos are private: only the user may enter the folder or read the file."""
-    config.make_private(folder)
+    make_private(folder)
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 

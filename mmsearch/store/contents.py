@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from mmsearch.base.records import ImageFacts
 from mmsearch.store import schema
 from mmsearch.store.database import Database, marks
 from mmsearch.store.encoders import Encoders
 from mmsearch.store.selection import Selection
-from mmsearch.types import ImageFacts
 
 if TYPE_CHECKING:
     import numpy as np

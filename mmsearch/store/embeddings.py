@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mmsearch.errors import StorageError
+from mmsearch.base.errors import StorageError
 from mmsearch.store import schema
 from mmsearch.store.database import Database, chunks, marks
 from mmsearch.store.encoders import StoredEncoder

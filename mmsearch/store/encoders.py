@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmsearch.base.records import EncoderInfo, Preprocess
 from mmsearch.store import schema
 from mmsearch.store.database import Database, now
-from mmsearch.types import EncoderInfo, Preprocess
 
 _CURRENT, _UNFINISHED = "encoder", "reindex"
 

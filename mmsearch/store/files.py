@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mmsearch.base.records import FileRecord, ImageFacts, ImageRecord
 from mmsearch.store.contents import Contents
 from mmsearch.store.database import Database, chunks, marks
 from mmsearch.store.selection import DATE, Selection, below
-from mmsearch.types import FileRecord, ImageFacts, ImageRecord
 
 _IMAGE_COLUMNS = """
     images.id, folders.path, images.name, images.size, images.mtime_ns, contents.id, contents.hash, contents.width,

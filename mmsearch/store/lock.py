@@ -19,8 +19,8 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from mmsearch import config
-from mmsearch.errors import CollectionBusyError
+from mmsearch.base.errors import CollectionBusyError
+from mmsearch.base.paths import make_private
 from mmsearch.store.connection import CATALOG_NAME, translated
 from mmsearch.store.database import now
 
@@ -111,7 +111,7 @@ def _acquire(lock: FileLock, folder: Path, patience: Patience) -> None:
     deadline = time.monotonic() + patience.seconds
     told = False
     while True:
-        config.make_private(folder)  # again: the other one may have taken it away
+        make_private(folder)  # again: the other one may have taken it away
         try:
             lock.acquire(timeout=0)
             return

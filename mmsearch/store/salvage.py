@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mmsearch.errors import StorageError
+from mmsearch.base.errors import StorageError
 from mmsearch.store import connection as database
 from mmsearch.store import schema
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import UTC, datetime
 
-from mmsearch.errors import CollectionVersionError
+from mmsearch.base.errors import CollectionVersionError
 
 # "mmsr", so that `file` and others can tell what the database is.
 APPLICATION_ID = 0x6D6D7372

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.filters import NO_FILTERS, Filters, Near
+from mmsearch.query.filters import NO_FILTERS, Filters, Near
 
 if TYPE_CHECKING:
-    from mmsearch.conditions import Comparison, Condition, Field
+    from mmsearch.query.conditions import Comparison, Condition, Field
 
 # Kilometres. The Earth's mean radius (IUGG), and half its circumference, than which no two places are further apart.
 EARTH_RADIUS = 6371.0088
@@ -173,7 +173,7 @@ def _close_to(near: Near) -> _Part:
 
 
 def _expression(condition: Condition) -> _Part:
-    from mmsearch.conditions import Comparison  # which few queries need
+    from mmsearch.query.conditions import Comparison  # which few queries need
 
     if isinstance(condition, Comparison):
         return _comparison(condition)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from mmsearch.vectors.files import Parts, VectorIndex
+    from mmsearch.vectors.faiss_file import Parts, VectorIndex
 
 # Results that recall is measured over.
 TOP = 10

@@ -1,9 +1,17 @@
-"""Exact cosine search with NumPy: the truth that any index is measured against, and the last step of every query."""
+"""Exact cosine search with NumPy: the truth that any index is measured against, and the last step of every query.
+
+Unit vectors are L2-normalised: their dot products are cosines.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def scores(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -28,3 +36,10 @@ def top(ids: NDArray[np.int64], values: NDArray[np.float32], k: int) -> tuple[ND
         ids, values = ids[kept], values[kept]
     order = np.lexsort((ids, -values))
     return ids[order], values[order]
+
+
+def units(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows of `vectors`, float32 (n, dim), L2-normalised; a row of zeros stays as it is."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    found: NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(1e-12))
+    return found

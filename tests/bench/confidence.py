@@ -8,8 +8,8 @@ not only the first ten. Three sets, with the built-in model:
 
 - sample: `sample_data`, each caption a question with one right photo. Always there.
 - stamps: `apt-get download tuxpaint-stamps-default && dpkg-deb -x tuxpaint-stamps-default_*.deb FOLDER`. Every caption
-  is a question; absent means without all stamps whose captions share a word with it. `mmsearch.confidence.TAIL` was
-  fitted to this set.
+  is a question; absent means without all stamps whose captions share a word with it.
+  `mmsearch.searching.confidence.TAIL` was fitted to this set.
 - photos: 120 photos and wallpapers with 82 questions, labelled from thumbnails before
   confidences were thought of (`labelled_photos.json`). The Debian packages named there, each unpacked into
   FOLDER/PACKAGE as above, and the wheels of scikit-image 0.26, scikit-learn 1.9 and matplotlib 3.10, all unzipped into
@@ -37,11 +37,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch import config, decode
-from mmsearch.confidence import BEST, Background, confidences
+from mmsearch.base import config
 from mmsearch.encoders import load_encoder
-from mmsearch.preprocess import prepare
-from mmsearch.reference_captions import caption_vectors
+from mmsearch.images import decode
+from mmsearch.images.preprocess import prepare
+from mmsearch.searching.confidence import BEST, Background, confidences
+from mmsearch.searching.reference_captions import caption_vectors
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))

@@ -26,9 +26,10 @@ from commands import note
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch import config, decode, preprocess
+from mmsearch.base import config
+from mmsearch.base.records import Encoder, Preprocess
 from mmsearch.encoders import starter
-from mmsearch.types import Encoder, Preprocess
+from mmsearch.images import decode, preprocess
 
 # Pillow's options for each format: what cameras, phones and web sites write, or as near as the encoder comes.
 FORMATS: dict[str, dict[str, Any]] = {

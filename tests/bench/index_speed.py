@@ -43,7 +43,7 @@ import photos
 import random_clip
 from commands import middle, note, ratio, rounded
 
-from mmsearch.errors import MMSearchError
+from mmsearch.base.errors import MMSearchError
 from mmsearch.store.catalog import Catalog
 
 _HERE = Path(__file__).parent

@@ -4,12 +4,12 @@
     dpkg-deb -x tuxpaint-stamps-default_*.deb stamps && dpkg-deb -x unicode-cldr-core_*.deb cldr
     python tests/bench/languages_told.py --stamps stamps --cldr cldr [--list]
 
-Only the rules for Latin letters are measured (`mmsearch.everyday_words`), not whether an answer is weak, without which
-nobody hears of them. Texts of one to four words: captions of stamps, most with an article; names of emoji, with none;
-and their keywords of one word. Texts that English has too are left out of the other languages. `borrowed_english.txt`
-has English queries made of words from elsewhere, names above all. stdout gets one JSON line: for each set and language
-how many texts are told to be foreign, of how many. stderr gets the shares; `--list` also names the English texts that
-were taken for something else.
+Only the rules for Latin letters are measured (`mmsearch.searching.everyday_words`), not whether an answer is weak,
+without which nobody hears of them. Texts of one to four words: captions of stamps, most with an article; names of
+emoji, with none; and their keywords of one word. Texts that English has too are left out of the other languages.
+`borrowed_english.txt` has English queries made of words from elsewhere, names above all. stdout gets one JSON line: for
+each set and language how many texts are told to be foreign, of how many. stderr gets the shares; `--list` also names
+the English texts that were taken for something else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 import stamps
 
 from mmsearch import encoders
-from mmsearch.everyday_words import looks_foreign
+from mmsearch.searching.everyday_words import looks_foreign
 
 LANGUAGES = (
     "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "da", "nb", "fi", "cs", "tr", "hu", "ro", "id", "ca", "hr", "sk",

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch import config
-from mmsearch.decode_pool import DecodePool
+from mmsearch.base import config
+from mmsearch.base.records import Encoder, FileRecord, Preprocess
 from mmsearch.encoders import expected_preprocess, load_encoder
-from mmsearch.types import Encoder, FileRecord, Preprocess
+from mmsearch.images.pool import DecodePool
 
 # Files of which the decoding rate is told, at most.
 _MOST_FILES = 1000

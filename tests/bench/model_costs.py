@@ -31,8 +31,9 @@ import commands
 import photos
 from commands import note, rounded
 
-from mmsearch.encoders import catalogue, models
-from mmsearch.encoders.models import ModelSource
+from mmsearch.encoders import names as model_names
+from mmsearch.encoders import openclip_tables
+from mmsearch.encoders.names import ModelSource
 
 # Symbols that the stand-in tokenizer builds its entries from: 60^2 + 60^3 of them have two or three.
 _SYMBOLS = [chr(number) for number in range(ord("A"), ord("A") + 60)]
@@ -48,7 +49,7 @@ def main() -> None:
     costs = {}
     with tempfile.TemporaryDirectory() as temporary:
         for name in options.models:
-            source = models.parse(name)
+            source = model_names.parse(name)
             costs[name] = counted(source.architecture)
             if options.memory:
                 costs[name] |= measured(source, options.keep or Path(temporary), options.photos)
@@ -62,7 +63,7 @@ def counted(architecture: str) -> dict[str, float]:
 
     with torch.device("meta"):
         model = open_clip.create_model(architecture, load_weights=False, device="meta").eval().requires_grad_(False)
-        size = catalogue.architecture_config(architecture)["vision_cfg"]["image_size"]
+        size = openclip_tables.architecture_config(architecture)["vision_cfg"]["image_size"]
         image, text = torch.zeros(1, 3, size, size), torch.zeros(1, model.context_length, dtype=torch.long)
     return {
         "parameters": round(sum(weights.numel() for weights in model.parameters()) / 1e6, 2),
@@ -108,7 +109,7 @@ def measured(source: ModelSource, folder: Path, count: int) -> dict[str, Any]:
 
 def model_folder(source: ModelSource, folder: Path) -> Path:
     """A folder in open_clip's hub layout with random weights, made where it is missing."""
-    weights = folder / models.WEIGHTS_NAMES[0]
+    weights = folder / model_names.WEIGHTS_NAMES[0]
     if weights.exists():
         return folder
     import open_clip
@@ -116,8 +117,8 @@ def model_folder(source: ModelSource, folder: Path) -> Path:
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = catalogue.architecture_config(source.architecture)
-    how = catalogue.pretrained(source.architecture)[source.tag].settings
+    config = openclip_tables.architecture_config(source.architecture)
+    how = openclip_tables.pretrained(source.architecture)[source.tag].settings
     (folder / "open_clip_config.json").write_text(
         json.dumps({"model_cfg": config, "preprocess_cfg": dict(how)}), "utf-8"
     )

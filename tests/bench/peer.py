@@ -51,7 +51,7 @@ def find(arguments: argparse.Namespace) -> Path | None:
 
 def make_data_folder(folder: Path, weights: Path) -> Path:
     """rclip's data directory with all that it would download, made in `folder` where it is missing."""
-    from mmsearch.encoders import catalogue
+    from mmsearch.encoders import openclip_tables
 
     models = folder / _MODEL_FOLDER
     vocabulary = folder / _VOCABULARY
@@ -60,7 +60,7 @@ def make_data_folder(folder: Path, weights: Path) -> Path:
         models.mkdir(parents=True, exist_ok=True)
         vocabulary.parent.mkdir(parents=True, exist_ok=True)
         random_clip.export_onnx(weights, image, text)
-        shutil.copy(catalogue.clip_vocabulary(), vocabulary)
+        shutil.copy(openclip_tables.clip_vocabulary(), vocabulary)
     return folder
 
 

@@ -29,9 +29,9 @@ import random_clip
 import synthetic
 
 from mmsearch import Collection
+from mmsearch.base.records import EncoderInfo
 from mmsearch.encoders import ensure_export, load_encoder
 from mmsearch.store.catalog import Catalog
-from mmsearch.types import EncoderInfo
 from mmsearch.vectors import calibrate
 
 _WORDS = ("a cat", "two dogs on a beach", "red car", "mountains at sunset", "a birthday cake", "people dancing")
@@ -83,7 +83,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def recall(collection: Path, space: synthetic.Space) -> float:
     """Recall@10 of searches for vectors that are not in the collection, re-ranking included."""
-    from mmsearch.candidates import CandidateSource, covered
+    from mmsearch.searching.candidates import CandidateSource, covered
 
     queries = space.vectors(-1, _QUERIES)
     with Catalog(collection, write=False) as catalog:

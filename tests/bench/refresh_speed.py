@@ -39,10 +39,10 @@ import random_clip
 from commands import middle, note, ratio, rounded
 from PIL import Image
 
-from mmsearch.decode_worker import content_hash
+from mmsearch.base.records import FileRecord, ImageFacts, ScanOptions
 from mmsearch.encoders import starter
+from mmsearch.images.content_hash import content_hash
 from mmsearch.store.catalog import Catalog
-from mmsearch.types import FileRecord, ImageFacts, ScanOptions
 
 _SIDE = 8  # pixels
 

@@ -34,12 +34,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch import config, decode, resampling
+from mmsearch.base import config
+from mmsearch.base.machine import available_cpus
+from mmsearch.base.records import Preprocess, ResizeMode
 from mmsearch.encoders import starter
 from mmsearch.encoders.onnx import open_session
-from mmsearch.preprocess import prepare
-from mmsearch.retrieval_metrics import MEANS, per_query, retrieve
-from mmsearch.types import Preprocess, ResizeMode
+from mmsearch.evaluating import resampling
+from mmsearch.evaluating.metrics import MEANS, per_query, retrieve
+from mmsearch.images import decode
+from mmsearch.images.preprocess import prepare
 
 SIDE = 224  # pixels; what the network was trained at
 STEP = 32  # pixels; the network halves an image five times, and its padding is right only for whole multiples
@@ -124,7 +127,7 @@ class Network:
             for axis, name in ((1, "height"), (2, "width")):
                 free.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
             onnx.save(free, f"{folder}/classify.onnx")
-            threads = config.available_cpus()
+            threads = available_cpus()
             self._classify, self._compose = (
                 open_session(Path(folder, f"{part}.onnx"), threads) for part in ("classify", "compose")
             )

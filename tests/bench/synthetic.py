@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.refresh import refresh_vectors
+from mmsearch.base.records import EncoderInfo, ScanOptions
+from mmsearch.indexing.refresh import refresh_vectors
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.schema import embeddings_table
-from mmsearch.types import EncoderInfo, ScanOptions
 
 _COARSE = 1_000
 _ROWS_A_FINE = 50

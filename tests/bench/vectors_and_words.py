@@ -10,10 +10,10 @@ It measures models whose weights are not at hand, from vectors of images and of 
 - `words.jsonl`: a JSON object a line, with `word`, `text_row` (its row in `texts`) and `images` (the rows of the images
   that show it; an empty list: none does).
 
-`ranking` compares questions with and without centring (`mmsearch.centring`), at several strengths, by the mean average
-precision and the share of first results that are right, over the words with at least `--least` images. At the strength
-that mmsearch uses it counts the words that got better and worse, and gives the 95 % interval of the gain (a paired
-bootstrap over words). m is the mean of the bank.
+`ranking` compares questions with and without centring (`mmsearch.searching.centring`), at several strengths, by the
+mean average precision and the share of first results that are right, over the words with at least `--least` images. At
+the strength that mmsearch uses it counts the words that got better and worse, and gives the 95 % interval of the gain
+(a paired bootstrap over words). m is the mean of the bank.
 
 `confidence` says what the number is worth: shares of the questions whose best result reaches `config.LIKELY`, for those
 whose first result is right, those whose first result is wrong, and those about what no image shows; `auroc` is the
@@ -36,9 +36,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch import centring, config
-from mmsearch.confidence import BEST, Background, confidences
-from mmsearch.unit_vectors import units
+from mmsearch.base import config
+from mmsearch.searching import centring
+from mmsearch.searching.confidence import BEST, Background, confidences
+from mmsearch.vectors.exact import units
 
 Matrix = NDArray[np.float32]
 

@@ -16,9 +16,9 @@ from typing import Any
 from PIL import Image
 
 from mmsearch import Collection
+from mmsearch.base.records import ScanOptions
 from mmsearch.store import schema
 from mmsearch.store.connection import CATALOG_NAME
-from mmsearch.types import ScanOptions
 
 HERE = Path(__file__).parent
 SAMPLE_DATA = HERE.parents[1] / "sample_data"

@@ -32,7 +32,7 @@ from victim import write_vectors_often
 
 from mmsearch import Collection
 from mmsearch.encoders import load_encoder
-from mmsearch.index_settings import IndexSettings
+from mmsearch.indexing.settings import IndexSettings
 
 TEXTS = ("a dog", "a cat on a sofa", "flowers", "a red thing", "food on a plate", "the sky at night")
 STABLE, CHANGING = 40, 60

@@ -27,14 +27,16 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import hub_server
 import numpy as np
 import tiny_models
 from victim import die_at
 
-from mmsearch.encoders import ensure_export, export, exported, load_encoder, openclip
+from mmsearch.encoders import ensure_export, load_encoder, openclip
+from mmsearch.encoders.export import folder as export_folder
+from mmsearch.encoders.export import make as export_make
 
 REPO = "tiny/model"
 WEIGHTS = "open_clip_model.safetensors"
@@ -128,14 +130,14 @@ def kill_exports(folder: Path, *, kills: int, seed: int) -> Report:
     pixels = np.frombuffer(images, np.uint8).reshape(2, *[encoder.info.preprocess.size] * 2, 3)
     expected = encoder.encode_images(pixels)
     span = _trace_once(encoder, folder / "traced")
-    place = exported.place(encoder.info.fingerprint)
+    place = export_folder.place(encoder.info.fingerprint)
     while report.kills < kills and not report.problems:
         step = rng.randint(1, EXPORT_STEPS) if rng.random() < 0.5 else 0
         killed = _fork_export(encoder, step, None if step else rng.uniform(0, 1.05) * span)
         report.kills += killed
         report.finished_first += not killed
         report.left_behind += any(place.parent.glob(".making-*"))
-        found = exported.find(encoder.info.fingerprint)
+        found = export_folder.find(encoder.info.fingerprint)
         if found is not None:
             report.problems += _unfaithful(folder, pixels, expected, encoder.info.fingerprint)
         if _fork_export(encoder, 0, None):
@@ -151,14 +153,14 @@ def _trace_once(encoder: Any, kept: Path) -> float:
     """Make an export for others to copy the graphs of; returns the seconds that one takes from then on."""
     if _fork_export(encoder, 0, None):
         raise RuntimeError("an export that nobody kills fails")
-    place = exported.place(encoder.info.fingerprint)
+    place = export_folder.place(encoder.info.fingerprint)
     place.rename(kept)
 
     def copy(tower: Any, example: Any, name: str, axes: Any, path: Path) -> None:
         for ending in (".onnx", ".weights"):
             shutil.copyfile((kept / path.name).with_suffix(ending), path.with_suffix(ending))
 
-    export._write_graph = copy
+    export_make._write_graph = copy
     started = time.monotonic()
     _fork_export(encoder, 0, None)
     shutil.rmtree(place)
@@ -172,7 +174,7 @@ def _fork_export(encoder: Any, step: int, delay: float | None) -> bool:
         if step:
             die_at(step, count_sql=False)
         ensure_export(encoder, lambda line: None)
-        os._exit(exported.find(encoder.info.fingerprint) is None)
+        os._exit(export_folder.find(encoder.info.fingerprint) is None)
     if delay is not None:
         time.sleep(delay)
         os.kill(child, signal.SIGKILL)
@@ -186,7 +188,8 @@ def _unfaithful(folder: Path, pixels: np.ndarray, expected: np.ndarray, fingerpr
     """What is wrong with an export, as another process finds it: ONNX Runtime's threads must not be forked."""
     np.save(folder / "pixels.npy", pixels)
     code = (
-        "import sys, numpy; from mmsearch.encoders import exported; found = exported.find(sys.argv[1]);"
+        "import sys, numpy; from mmsearch.encoders.export import folder as export_folder;"
+        "found = export_folder.find(sys.argv[1]);"
         "numpy.save(sys.argv[3], found.encode_images(numpy.load(sys.argv[2])))"
     )
     names = [fingerprint, str(folder / "pixels.npy"), str(folder / "embeddings.npy")]

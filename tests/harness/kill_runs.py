@@ -31,8 +31,8 @@ from pool import State, make_pool
 from victim import write_vectors_often
 
 from mmsearch import Collection
-from mmsearch.index_settings import IndexSettings
-from mmsearch.vectors import whole
+from mmsearch.indexing.settings import IndexSettings
+from mmsearch.vectors import on_disk
 
 VICTIM = Path(__file__).with_name("victim.py")
 FOLDERS = ("a", "a/deep", "b", "c")
@@ -137,7 +137,7 @@ class Harness:
         if killed and command == "index":
             self.report.mid_run += earlier.images != after.images and after.images != self.disk
         if killed:
-            left = whole.others(self.place, [])
+            left = on_disk.others(self.place, [])
             self.report.vector_leftovers += any(path.suffix == ".tmp" for path in left)
         self._check_survivors(command, earlier, before, after)
         if after.embeddings:

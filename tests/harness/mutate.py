@@ -20,13 +20,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from formats import sources
 
-from mmsearch.decode_memory import memory_limit
-from mmsearch.decode_pool import Decoded, DecodePool
-from mmsearch.types import FileRecord, Preprocess
+from mmsearch.base.records import FileRecord, Preprocess
+from mmsearch.images.memory import memory_limit
+from mmsearch.images.pool import Decoded, DecodePool
 
 # Pixels over which a file is refused. Low, so that a header that lies is soon found out or costs little.
 MAX_PIXELS = 1 << 20

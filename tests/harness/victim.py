@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmsearch import refresh
+from mmsearch.indexing import refresh
 from mmsearch.store import connection
 
 
@@ -60,7 +60,7 @@ def die_at(step: int, *, count_sql: bool) -> None:
 
 
 if __name__ == "__main__":
-    from mmsearch.cli import main
+    from mmsearch.cli.main import main
 
     write_vectors_often()
     for name in ("DIE_AT_STEP", "DIE_AT_FILE_STEP"):

@@ -8,9 +8,9 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.encoders import models
-from mmsearch.errors import DeviceError, ModelUnavailableError, UsageError
-from mmsearch.types import EncoderInfo, Preprocess
+from mmsearch.base.errors import DeviceError, ModelUnavailableError, UsageError
+from mmsearch.base.records import EncoderInfo, Preprocess
+from mmsearch.encoders import names as model_names
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
@@ -25,11 +25,11 @@ def load(device: str = "auto", precision: str = "auto") -> OnnxEncoder:
     """The starter encoder, which runs on the CPU in fp32. Opens no graph yet."""
     if device not in ("auto", "cpu"):
         raise DeviceError(
-            f"the {models.STARTER} model runs on the CPU, not on {device!r}",
-            f"leave out --device, or index with --model {models.DEFAULT}",
+            f"the {model_names.STARTER} model runs on the CPU, not on {device!r}",
+            f"leave out --device, or index with --model {model_names.DEFAULT}",
         )
     if precision not in ("auto", "fp32"):
-        raise UsageError(f"the {models.STARTER} model runs in fp32, not in {precision!r}", "leave out --precision")
+        raise UsageError(f"the {model_names.STARTER} model runs in fp32, not in {precision!r}", "leave out --precision")
     from mmsearch.encoders.onnx import MaskedTokenizer, OnnxEncoder
 
     return OnnxEncoder(
@@ -44,7 +44,7 @@ def info() -> EncoderInfo:
     """What identifies the model, without opening it."""
     known = facts()
     how = Preprocess.from_json(known["preprocess"])
-    return EncoderInfo(models.STARTER, known["fingerprint"], known["dim"], how)
+    return EncoderInfo(model_names.STARTER, known["fingerprint"], known["dim"], how)
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from mmsearch.base.records import EncoderInfo, Preprocess
 from mmsearch.encoders.onnx import MaskedTokenizer, OnnxEncoder
 from mmsearch.encoders.starter.towers import (
     CONTEXT_LENGTH,
@@ -39,7 +40,6 @@ from mmsearch.encoders.starter.towers import (
     ImageTower,
     TextTower,
 )
-from mmsearch.types import EncoderInfo, Preprocess
 
 VERSION = "2"
 # A central crop, which Lite0 was evaluated with, loses what is at the edges of a wide photo; squeezing the whole into a

@@ -1,0 +1,120 @@
+"""Everything that mmsearch raises on purpose.
+
+MMSearchError                 exit 1
+├── UsageError                exit 2   an option or argument that cannot be meant
+├── SourceError                        a folder or file given by the user cannot be read
+├── DecodeError                        bytes that are no readable image
+│   ├── NotAnImageError
+│   └── ImageTooLargeError
+├── CollectionError                    the collection on disk
+│   ├── CollectionNotFoundError
+│   ├── CollectionEmptyError
+│   ├── CollectionBusyError
+│   ├── CollectionVersionError
+│   ├── ModelMismatchError
+│   ├── ReindexError
+│   └── StorageError                   disk full, read-only, damaged
+├── ModelError                         a model cannot be named, fetched or run
+│   ├── UnknownModelError     exit 2
+│   └── ModelUnavailableError
+└── DeviceError                        the device asked for is not there
+"""
+
+from __future__ import annotations
+
+
+class MMSearchError(Exception):
+    """Base of all mmsearch errors: one line that says what is wrong, and a hint that says what to do.
+
+    `message` names the offending value; `hint` may be empty. Neither contains a newline.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = " ".join(message.split())
+        self.hint = " ".join(hint.split())
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class UsageError(MMSearchError):
+    """An option or argument has a value that cannot be meant."""
+
+    exit_code = 2
+
+
+class SourceError(MMSearchError):
+    """A folder or file that the user named cannot be read."""
+
+
+class DecodeError(MMSearchError):
+    """Bytes that cannot be turned into a picture."""
+
+
+class NotAnImageError(DecodeError):
+    """Bytes in no known image format."""
+
+
+class ImageTooLargeError(DecodeError):
+    """An image with more pixels, or a file with more bytes, than the limit allows."""
+
+
+class CollectionError(MMSearchError):
+    """Something about the collection on disk."""
+
+
+class CollectionNotFoundError(CollectionError):
+    """There is no collection at the given place."""
+
+
+class CollectionEmptyError(CollectionError):
+    """The collection holds no images yet."""
+
+
+class CollectionBusyError(CollectionError):
+    """Another process is writing to the collection."""
+
+
+class CollectionVersionError(CollectionError):
+    """The collection was written by a newer mmsearch."""
+
+
+class ModelMismatchError(CollectionError):
+    """The collection was built with another model."""
+
+    @classmethod
+    def of(cls, spec: str) -> ModelMismatchError:
+        """For a model whose files are not those that made the collection's embeddings."""
+        return cls(
+            f"the collection was made with another version of the model {spec} than the one that is here",
+            f"`mmsearch reindex --model {spec}` brings it up to date",
+        )
+
+
+class ReindexError(CollectionError):
+    """A change of the collection's model that cannot be begun, or ended, now."""
+
+
+class StorageError(CollectionError):
+    """The disk is full, read-only or damaged."""
+
+
+class ModelError(MMSearchError):
+    """A model cannot be loaded or run."""
+
+
+class UnknownModelError(ModelError):
+    """No model has this name."""
+
+    exit_code = 2
+
+
+class ModelUnavailableError(ModelError):
+    """The model's files are not here and cannot be fetched, or are damaged."""
+
+
+class DeviceError(MMSearchError):
+    """The device asked for is not present or does not work."""

@@ -1,0 +1,44 @@
+"""`mmsearch doctor`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mmsearch.cli.options import CollectionOption, JsonOption, WaitOption
+
+
+def doctor(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended; nothing goes that could not be made again.")
+    ] = False,
+    wait: WaitOption = 0.0,
+    collection: CollectionOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Check a collection: catalog, embeddings, vector files, model, leftovers of dead runs, permissions.
+
+    Reads everything, so it takes minutes for millions of images. Exit code 0 only when all is well.
+    """
+    from mmsearch.cli.console import dumps, say
+    from mmsearch.collection.collection import Collection
+    from mmsearch.rendering.text import number, printable
+
+    findings = []
+    with Collection.open(collection, notice=say) as photos:
+        for finding in photos.doctor(repair=repair, wait=wait):
+            findings.append(finding)
+            if not json_output:
+                state = "ok" if finding.ok else "repaired" if finding.is_well else "problem"
+                done = f": {finding.repaired}" if finding.repaired else ""
+                typer.echo(f"{state:<9} {finding.check:<12} {printable(finding.text)}{printable(done)}")
+    problems = sum(not finding.is_well for finding in findings)
+    if json_output:
+        listed = [finding.to_json() for finding in findings]
+        typer.echo(dumps({"collection": str(photos.path), "well": not problems, "findings": listed}, indent=2))
+    elif problems:
+        hint = "" if repair else "; `mmsearch doctor --repair` mends what can be mended"
+        say(f"{number(problems, 'problem')}{hint}")
+    if problems:
+        raise typer.Exit(1)

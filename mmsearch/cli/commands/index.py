@@ -1,0 +1,125 @@
+"""`mmsearch index`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.base import config
+from mmsearch.cli.options import (
+    BatchSizeOption,
+    CollectionOption,
+    DecodeMemoryOption,
+    DeviceOption,
+    JsonOption,
+    MaxPixelsOption,
+    PrecisionOption,
+    TimeLimitOption,
+    WaitOption,
+    WorkersOption,
+)
+
+if TYPE_CHECKING:
+    from mmsearch.base.events import Event, Summary
+    from mmsearch.base.records import ScanOptions
+    from mmsearch.collection.collection import Collection
+
+
+def index(
+    dirs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="DIR...", readable=False, help="Folders to index; none: all known ones."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="The model of a new collection: an alias of `mmsearch models`, ARCH/TAG of open_clip, "
+            "hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT. An existing collection keeps its own.",
+        ),
+    ] = "auto",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    batch_size: BatchSizeOption = 0,
+    workers: WorkersOption = 0,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only files that match (gitignore syntax; repeatable).")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="No files or folders that match (gitignore syntax; repeatable)."),
+    ] = None,
+    hidden: Annotated[
+        bool | None, typer.Option("--hidden/--no-hidden", help="Whether names with a leading dot count. [default: no]")
+    ] = None,
+    follow_symlinks: Annotated[
+        bool | None,
+        typer.Option("--follow-symlinks/--no-follow-symlinks", help="Whether symbolic links count. [default: no]"),
+    ] = None,
+    max_pixels: MaxPixelsOption = config.DEFAULT_MAX_PIXELS,
+    time_limit: TimeLimitOption = config.DEFAULT_TIME_LIMIT,
+    decode_memory: DecodeMemoryOption = None,
+    wait: WaitOption = 0.0,
+    collection: CollectionOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Index folders: encode what is new or changed, forget what is gone.
+
+    The options --include, --exclude, --hidden and --follow-symlinks are remembered for each folder; giving any of them
+    again replaces all four. Ctrl-C keeps what is done; the same command goes on from there.
+    """
+    from mmsearch.base.events import Finished
+    from mmsearch.cli.running import finish, index_settings, run
+
+    settings = index_settings(batch_size, workers, max_pixels, time_limit, decode_memory)
+    options = _options(include, exclude, hidden, follow_symlinks)
+
+    def start(photos: Collection, stop: threading.Event) -> Iterator[Event]:
+        return photos.add_events(
+            dirs or None,
+            model=model,
+            device=device,
+            precision=precision,
+            options=options,
+            settings=settings,
+            wait=wait,
+            stop=stop,
+        )
+
+    last = run(collection, start)
+    assert isinstance(last, Finished)
+    finish(last.summary, describe(last.summary), last.summary.skipped, json_output)
+
+
+def describe(summary: Summary) -> list[str]:
+    """The closing lines of a run."""
+    from mmsearch.indexing import passed_over
+    from mmsearch.rendering.text import number
+
+    counts = ("new", "changed", "moved", "unchanged", "removed", "skipped")
+    line = ", ".join(f"{getattr(summary, name):,} {name}" for name in counts)
+    pace = f" ({summary.images_per_s:.1f} images/s)" if summary.encoded else ""
+    lines = [f"{line} in {summary.seconds:.1f} s{pace}; {number(summary.total, 'image')} in the collection"]
+    seen = passed_over.told(summary.passed_over)
+    if seen:
+        lines.append(seen)
+    if summary.known_failures:
+        lines.append(f"{number(summary.known_failures, 'file')} could not be read earlier; `mmsearch info` lists them")
+    if summary.interrupted:
+        lines.insert(0, "interrupted; what is done is kept, the same command goes on from here")
+    return lines
+
+
+def _options(
+    include: list[str] | None, exclude: list[str] | None, hidden: bool | None, follow: bool | None
+) -> ScanOptions | None:
+    if not include and not exclude and hidden is None and follow is None:
+        return None
+    from mmsearch.base.records import ScanOptions
+
+    globs = [tuple(filter(None, patterns or ())) for patterns in (include, exclude)]
+    return ScanOptions(globs[0], globs[1], bool(hidden), bool(follow))

@@ -1,0 +1,273 @@
+"""`mmsearch models`: which there are, what is on this disk; bring one, remove one."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmsearch.base.errors import UsageError
+from mmsearch.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.inventory import Holding, Inventory, Item
+    from mmsearch.encoders.names import ModelCard
+
+models = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+
+# Characters of the column with names: the longest is siglip2-large, and a space.
+_NAME = 14
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model, in any form that --model takes.")]
+
+
+@models.callback(invoke_without_command=True)
+def _models(context: typer.Context, json_output: JsonOption = False) -> None:
+    """List models and what of them is on this disk; show, download or remove one."""
+    if context.invoked_subcommand is None:
+        list_models(json_output)
+
+
+@models.command("list")
+def list_models(json_output: JsonOption = False) -> None:
+    """List the models that have a short name, others that are here, and what all of it takes on this disk."""
+    from mmsearch.encoders import inventory
+    from mmsearch.encoders.names import ALIASES, is_cached, parse
+
+    found = inventory.inventory()
+    here = {holding.spec: holding for holding in found.holdings}
+    cards = [(card, is_cached(card)) for card in ALIASES.values()]
+    others = [inventory.card_of(parse(spec)) for spec in here if spec not in {card.spec for card, _ in cards}]
+    if json_output:
+        listed = [{**_card_to_json(card), "cached": cached} for card, cached in cards]
+        listed += [{**_card_to_json(card), "cached": here[card.spec].is_complete} for card in others]
+        _print_json({"models": listed, "disk": _inventory_to_json(found)})
+        return
+    for line in _comparison([card for card, _ in cards]):
+        typer.echo(line)
+    typer.echo()
+    for card, cached in cards:
+        state = "here" if cached else f"{card.download_mb} MB to download"
+        typer.echo(f"{card.alias:<{_NAME}} {card.good_for}")
+        typer.echo(f"{'':<{_NAME}} {', '.join([*_facts(card), state])}")
+    for card in others:
+        state = "here" if here[card.spec].is_complete else "not all of it is here: `mmsearch models pull`"
+        typer.echo(f"{card.alias:<{_NAME}} {', '.join([*_facts(card), state])}")
+    typer.echo("\nAny open_clip model works too: --model ARCH/TAG, hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT.")
+    for line in _accounts(found):
+        typer.echo(line)
+
+
+@models.command("show")
+def show(model: ModelArgument, json_output: JsonOption = False) -> None:
+    """Show what is known of a model, and what of it is on this disk."""
+    from mmsearch.encoders import inventory, resolve
+    from mmsearch.rendering.text import columns, printable, size
+
+    source = resolve(model)
+    card, held = inventory.card_of(source), inventory.holding(source)
+    if json_output:
+        _print_json({**_card_to_json(card), "cached": held.is_complete, **_holding_to_json(held)})
+        return
+    rows = [("model", f"{card.spec}{f' ({card.alias})' if card.alias != card.spec and card.alias else ''}")]
+    rows += [("good for", card.good_for)] if card.good_for else []
+    rows += [
+        ("embedding", f"{card.dim} dimensions" if card.dim else "not known before a pull"),
+        ("input", f"{card.pixels} x {card.pixels} pixels" if card.pixels else "not known before a pull"),
+        ("languages", _languages(card)),
+        ("licence", card.licence),
+        ("source", printable(card.source)),
+        *(("published", line) for line in _published(card)),
+        *(("costs", line) for line in [_costs(card)] if line),
+        ("download", _download_state(card, held)),
+        ("export", f"here, {size(_total(held.exports))}" if held.has_export else "none; a pull or a query makes it"),
+    ]
+    lines = columns(rows[:-1] if card.spec == "starter" else rows)
+    lines += [f"  {printable(str(item.path))}: {size(item.bytes)}" for item in [*held.own, *held.shared]]
+    for line in lines:
+        typer.echo(line)
+
+
+@models.command("pull")
+def pull(model: ModelArgument, json_output: JsonOption = False) -> None:
+    """Download a model and prepare it for queries; what is here is checked, a broken download goes on.
+
+    Checksums are those of the model hub. Preparing takes about a minute and room for a second copy of the weights.
+    """
+    from mmsearch.cli.console import say
+    from mmsearch.encoders import inventory, resolve
+    from mmsearch.rendering.text import size
+
+    held = inventory.pull(resolve(model), say)
+    if json_output:
+        _print_json({"spec": held.spec, "cached": held.is_complete, **_holding_to_json(held)})
+        return
+    ready = "and ready for queries" if held.has_export else "but queries need torch for it"
+    typer.echo(f"{held.spec} is here {ready} ({size(held.bytes)})", err=True)
+
+
+@models.command("remove")
+def remove(
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="A model, in any form that --model takes.")
+    ] = None,
+    leftovers: Annotated[
+        bool, typer.Option("--leftovers", help="Remove what belongs to no model: see the end of `models list`.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Delete a model's downloads, exports and digests. Collections stay as they are.
+
+    The next query of a collection that was built with it downloads it again. A checkpoint or folder of your own stays.
+    """
+    from mmsearch.cli.console import say
+    from mmsearch.encoders import inventory
+    from mmsearch.rendering.text import number, printable, size
+
+    items = _to_remove(model, leftovers)
+    total = _total(items)
+    if items and not yes:
+        for item in items:
+            say(f"{item.path}: {size(item.bytes)}")
+        typer.echo(f"Delete {number(len(items), 'item')} of {size(total)}? [y/N] ", nl=False, err=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):  # Typer's own prompt writes to stdout
+            raise typer.Abort
+    inventory.remove(items)
+    if json_output:
+        _print_json({"removed": [item.to_json() for item in items], "bytes": total})
+    else:
+        said = f"removed {number(len(items), 'item')} of {size(total)}" if items else "there is nothing to remove"
+        typer.echo(printable(said), err=True)
+
+
+def _to_remove(model: str | None, leftovers: bool) -> list[Item]:
+    from mmsearch.encoders import inventory, resolve
+
+    if (model is None) is not leftovers:
+        raise UsageError("name a model, or give --leftovers", "`mmsearch models list` shows both")
+    if model is None:
+        return inventory.inventory().leftovers
+    source = resolve(model)
+    if source.kind == "starter":
+        raise UsageError("the starter model is a part of mmsearch", "it goes with it: `pip uninstall mmsearch`")
+    return inventory.holding(source).own
+
+
+def _facts(card: ModelCard) -> tuple[str, ...]:
+    return card.spec, f"{card.dim} dimensions", f"{card.pixels} px", card.languages, card.licence
+
+
+def _comparison(cards: list[ModelCard]) -> list[str]:
+    """The figures of several models as a table, and what its columns mean."""
+    from mmsearch.rendering.text import size
+
+    lines = [f"{'':<{_NAME}} COCO  ImageNet  GFLOP    memory  languages"]
+    for card in cards:
+        memory = size(card.memory_mb * 10**6) if card.memory_mb else "-"
+        figures = f"{_figure(card.coco_r1):>4}  {_figure(card.imagenet_top1):>8}  {_figure(card.image_gflop):>5}"
+        languages = "many" if card.languages_note else card.languages
+        lines.append(f"{card.alias:<{_NAME}} {figures}  {memory:>8}  {languages}")
+    return [
+        *lines,
+        "",
+        "COCO: captions that find their photo first among 5,000, in %; ImageNet: zero-shot top-1, in %; as published.",
+        "GFLOP: work for an image. Memory: the peak of a first index run on a CPU; later runs and queries take less.",
+        "`mmsearch models show MODEL` has the sources, and in which languages a model of many is weak.",
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _languages(card: ModelCard) -> str:
+    return (
+        f"{card.languages}, {card.languages_note} ({card.languages_source})" if card.languages_note else card.languages
+    )
+
+
+def _published(card: ModelCard) -> list[str]:
+    lines = []
+    if card.coco_r1 is not None:
+        lines.append(f"{card.coco_r1:.1f} % of COCO's captions find their photo first ({card.coco_source})")
+    if card.imagenet_top1 is not None:
+        lines.append(f"{card.imagenet_top1:.1f} % zero-shot top-1 on ImageNet-1k ({card.figure_source})")
+    return lines or ["no figure known to mmsearch"]
+
+
+def _costs(card: ModelCard) -> str:
+    """What it takes to run, as far as that is known."""
+    from mmsearch.rendering.text import size
+
+    memory = (
+        ("for the first index run", card.memory_mb),
+        ("for later ones", card.later_memory_mb),
+        ("for a query", card.query_memory_mb),
+    )
+    told = [f"{size(megabytes * 10**6)} of memory {what}" for what, megabytes in memory if megabytes]
+    work = [f"{card.image_gflop:.1f} GFLOP for an image"] if card.image_gflop else []
+    return ", ".join([*work, *told])
+
+
+def _download_state(card: ModelCard, held: Holding) -> str:
+    from mmsearch.rendering.text import size
+
+    if card.spec == "starter":
+        return "part of mmsearch"
+    taken = size(_total([*held.downloads, *held.shared]))
+    if held.is_complete:
+        return f"here, {taken}"
+    wanted = f"{card.download_mb} MB to download" if card.download_mb else "not here"
+    return f"{wanted}; {taken} of it are here, `mmsearch models pull` goes on" if held.downloads else wanted
+
+
+def _accounts(found: Inventory) -> list[str]:
+    """Where the room on this disk goes."""
+    from mmsearch.rendering.text import number, printable, size
+
+    lines = ["", f"On this disk: {size(found.bytes)}"]
+    for holding in found.holdings:
+        parts = f"downloads {size(_total(holding.downloads))}, exports {size(_total(holding.exports))}"
+        lines.append(f"  {size(holding.bytes):>9}  {printable(holding.spec)} ({parts})")
+    for items, what in (
+        (found.shared, "tokenizers that several models use, or other programs"),
+        (found.rest, "notes and other derived files of mmsearch"),
+        (found.leftovers, "leftovers: `mmsearch models remove --leftovers`"),
+    ):
+        if items:
+            lines.append(f"  {size(_total(items)):>9}  {what} ({number(len(items), 'item')})")
+    if found.others:
+        repositories = f"{len(found.others):,} {'repository' if len(found.others) == 1 else 'repositories'}"
+        lines.append(f"Not counted: {size(_total(found.others))} of other programs in the hub's cache ({repositories})")
+    return lines
+
+
+def _total(items: list[Item]) -> int:
+    return sum(item.bytes for item in items)
+
+
+def _card_to_json(card: ModelCard) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(card), "source": card.source}
+
+
+def _holding_to_json(held: Holding) -> dict[str, Any]:
+    names = ("downloads", "exports", "notes", "shared")
+    parts = {name: [item.to_json() for item in getattr(held, name)] for name in names}
+    return {"export": held.has_export, "bytes": held.bytes, **parts}
+
+
+def _inventory_to_json(found: Inventory) -> dict[str, Any]:
+    names = ("shared", "leftovers", "rest", "others")
+    parts = {name: [item.to_json() for item in getattr(found, name)] for name in names}
+    holdings = [{"spec": held.spec, "cached": held.is_complete, **_holding_to_json(held)} for held in found.holdings]
+    return {"bytes": found.bytes, "models": holdings, **parts}
+
+
+def _print_json(fields: dict[str, Any]) -> None:
+    from mmsearch.cli.console import dumps
+
+    typer.echo(dumps(fields, indent=2))

@@ -1,0 +1,140 @@
+"""`mmsearch reindex`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.base import config
+from mmsearch.base.errors import UsageError
+from mmsearch.cli.options import (
+    BatchSizeOption,
+    CollectionOption,
+    DecodeMemoryOption,
+    DeviceOption,
+    JsonOption,
+    MaxPixelsOption,
+    PrecisionOption,
+    TimeLimitOption,
+    WaitOption,
+    WorkersOption,
+)
+
+if TYPE_CHECKING:
+    from mmsearch.base.events import Event, ReindexSummary
+    from mmsearch.collection.collection import Collection
+
+
+def reindex(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="The new model, in any form that `mmsearch index --model` takes; without it, an unfinished reindex "
+            "goes on.",
+        ),
+    ] = None,
+    drop_old: Annotated[
+        bool, typer.Option("--drop-old", help="Drop the old model's embeddings when queries use the new one.")
+    ] = False,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Drop what an unfinished reindex has done, and do no more.")
+    ] = False,
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="Switch although some files cannot be read; `index` adds them later."),
+    ] = False,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    batch_size: BatchSizeOption = 0,
+    workers: WorkersOption = 0,
+    max_pixels: MaxPixelsOption = config.DEFAULT_MAX_PIXELS,
+    time_limit: TimeLimitOption = config.DEFAULT_TIME_LIMIT,
+    decode_memory: DecodeMemoryOption = None,
+    wait: WaitOption = 0.0,
+    collection: CollectionOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Change a collection's model: encode all images anew beside the old embeddings, then switch.
+
+    Queries go on with the old model until the new embeddings are complete. Ctrl-C keeps what is done; the same command
+    goes on from there. The old embeddings are kept until --drop-old, and changing back to them takes no time.
+    """
+    from mmsearch.base.events import Reindexed
+    from mmsearch.cli.running import finish, index_settings, run
+
+    if abandon or (drop_old and model is None):
+        if model is not None or (abandon and drop_old) or allow_missing:
+            raise UsageError("--abandon goes with no other model and no --drop-old", "leave the others out")
+        _drop(abandon, wait, collection, json_output)
+        return
+    settings = index_settings(batch_size, workers, max_pixels, time_limit, decode_memory)
+
+    def start(photos: Collection, stop: threading.Event) -> Iterator[Event]:
+        return photos.reindex_events(
+            model,
+            drop_old=drop_old,
+            allow_missing=allow_missing,
+            device=device,
+            precision=precision,
+            settings=settings,
+            wait=wait,
+            stop=stop,
+        )
+
+    last = run(collection, start, "reindexing")
+    assert isinstance(last, Reindexed)
+    finish(last.summary, describe(last.summary), last.summary.missing, json_output)
+
+
+def describe(summary: ReindexSummary) -> list[str]:
+    """The closing lines of a reindex."""
+    from mmsearch.rendering.text import number
+
+    pace = f" ({summary.images_per_s:.1f} images/s)" if summary.encoded else ""
+    if summary.switched and not summary.before and not summary.encoded and not summary.missing:
+        return [f"queries use {summary.model}, and every image has its embedding: nothing to do"]
+    encoded = f"{number(summary.encoded, 'image')} encoded by {summary.model} in {summary.seconds:.1f} s{pace}"
+    if summary.interrupted:
+        first = "interrupted; what is done is kept, the same command goes on from here, `--abandon` drops it"
+        return [first, f"{encoded}; queries go on with {summary.before or summary.model}"]
+    lines = [f"{encoded}; {_state(summary)}"]
+    if summary.missing:
+        counts = {"not there": summary.gone, "changed": summary.changed, "unreadable": summary.unreadable}
+        listed = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        lines.append(f"{number(summary.missing, 'image')} could not be read ({listed})")
+        lines.append(_advice(summary))
+    return lines
+
+
+def _state(summary: ReindexSummary) -> str:
+    if not summary.switched:
+        return f"queries go on with {summary.before or summary.model}"
+    if summary.dropped:
+        return f"queries use it now; the embeddings by {', '.join(summary.dropped)} were dropped"
+    return f"queries use it now; those by {summary.before} are kept until --drop-old" if summary.before else "all done"
+
+
+def _advice(summary: ReindexSummary) -> str:
+    if summary.switched:
+        return "they are not found; `mmsearch index` encodes those that can be read again"
+    return (
+        "bring back the disks that are away (or `mmsearch forget DIR`), let `mmsearch index` see what has changed, and "
+        "run this again; or switch without them: --allow-missing"
+    )
+
+
+def _drop(abandon: bool, wait: float, collection: str | None, json_output: bool) -> None:
+    """Drop the embeddings of an unfinished reindex, or those of the models before."""
+    from mmsearch.cli.console import dumps, say
+    from mmsearch.collection.collection import Collection
+
+    with Collection.open(collection, notice=say) as photos:
+        dropped = [photos.abandon_reindex(wait=wait)] if abandon else photos.drop_old_models(wait=wait)
+    if json_output:
+        typer.echo(dumps({"dropped": dropped}))
+    else:
+        typer.echo(f"dropped the embeddings by {', '.join(dropped)}" if dropped else "nothing is kept", err=True)

@@ -1,0 +1,94 @@
+"""The `mmsearch` command: run what the arguments say; end with one line and the right exit code."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """The `mmsearch` command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some files were skipped."""
+    _open_missing()
+    _show_all_names()
+    debug = "--debug" in sys.argv
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    code = _run(arguments, debug)
+    code = _flush() or code
+    # Leave at once: destructors of large libraries take tenths of a second and nothing here waits for them.
+    os._exit(code)
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    from typer.exceptions import Abort, TyperException
+
+    from mmsearch.base.errors import MMSearchError
+    from mmsearch.cli.app import application
+
+    try:
+        result = application(arguments)(arguments or ["--help"], prog_name="mmsearch", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        _discard_output()  # `mmsearch query ... | head` is no error; Typer makes it an exit
+        return 0
+    except (KeyboardInterrupt, Abort):
+        return _complain("interrupted", 130)
+    except MMSearchError as error:
+        if debug:
+            raise
+        return _complain(str(error), error.exit_code)
+    except TyperException as error:
+        if debug:
+            raise
+        message = error.format_message() or "no command given"
+        message = " ".join(message.split()).removesuffix(".")
+        return _complain(f"{message}; `mmsearch --help` explains the usage", error.exit_code)
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            _discard_output()
+            return _complain(f"cannot write: {error.strerror}; make room on the disk, or write to another one", 1)
+        return _complain(f"unexpected {type(error).__name__}: {error}; run again with --debug to see where", 1)
+
+
+def _open_missing() -> None:
+    """Streams that the shell has closed (`>&-`) lead nowhere: a file opened later would take their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def _show_all_names() -> None:
+    """Where the locale is not UTF-8, names beyond it are escaped, as stderr does."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _complain(message: str, code: int) -> int:
+    from mmsearch.rendering.text import printable
+
+    print(f"mmsearch: {printable(message)}", file=sys.stderr)
+    return code
+
+
+def _flush() -> int:
+    """Write what is buffered; 1 where it cannot be written, but for a pipe that nobody reads any more."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        _discard_output()
+    except OSError as error:
+        _discard_output()
+        return _complain(f"cannot write the output: {error.strerror or error}; write it to another place", 1)
+    return 0
+
+
+def _discard_output() -> None:
+    """Send what is still buffered for a closed pipe nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

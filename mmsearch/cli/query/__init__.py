@@ -1,0 +1,1 @@
+"""The parts of `mmsearch query`: options, the question, outputs, actions."""

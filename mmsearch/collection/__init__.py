@@ -1,0 +1,1 @@
+"""One collection as a whole."""

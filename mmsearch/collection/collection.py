@@ -1,0 +1,379 @@
+"""The public class: one collection of images on disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from mmsearch.base import config
+from mmsearch.base.errors import CollectionEmptyError, CollectionNotFoundError
+from mmsearch.base.paths import absolute
+from mmsearch.base.records import CollectionInfo, Hit, ScanOptions
+from mmsearch.collection.held_encoder import HeldEncoder
+from mmsearch.query.parse import from_words
+from mmsearch.query.query import Query
+from mmsearch.store.catalog import Catalog, StoredEncoder
+from mmsearch.store.connection import CATALOG_NAME
+
+if TYPE_CHECKING:
+    from mmsearch.base.events import Event, ReindexSummary, Summary
+    from mmsearch.collection.doctor import Finding
+    from mmsearch.collection.recall import Measured
+    from mmsearch.indexing.settings import RunWords
+    from mmsearch.searching.search import Searcher
+    from mmsearch.vectors.kinds import KindName
+
+AnyPath = str | os.PathLike[str]
+
+
+class Collection:
+    """A collection: index folders into it, search it. Use as a context manager, or call `close`.
+
+    One object may be used by one thread at a time; any number of processes may search a collection at once.
+    """
+
+    def __init__(self, path: Path, *, notice: Callable[[str], None]) -> None:
+        """Use `Collection.open`."""
+        self._path = path
+        self._notice = notice
+        self._reader: Catalog | None = None
+        self._searcher: Searcher | None = None
+        self._encoder = HeldEncoder(notice)
+
+    @classmethod
+    def open(cls, path: AnyPath | None = None, *, notice: Callable[[str], None] | None = None) -> Self:
+        """A collection by path or name (None: `MMSEARCH_COLLECTION`, else the default one).
+
+        Nothing is read or written until the first call of a method; a collection that does not exist is made by `add`.
+        `notice` is given single lines that a user should see (the model that was chosen, a vector file that is amiss).
+        """
+        return cls(config.collection_path(os.fspath(path) if path is not None else None), notice=notice or _drop)
+
+    @property
+    def path(self) -> Path:
+        """The folder that holds the collection."""
+        return self._path
+
+    def close(self) -> None:
+        """Release files and the model. The object can be used again."""
+        if self._searcher is not None:
+            self._searcher.close()
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = self._searcher = None
+        self._encoder.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- indexing ---
+
+    def add(
+        self,
+        dirs: Iterable[AnyPath] | None = None,
+        *,
+        model: str | None = None,
+        options: ScanOptions | None = None,
+        **run: Unpack[RunWords],
+    ) -> Summary:
+        """Index folders, recursively; None refreshes all known ones. Only what changed is encoded.
+
+        `model` (an alias or any other form of `--model`) counts for a new collection and must agree with an old one's.
+        `options` None keeps those that a root was last indexed with. Returns the counts; files that cannot be read are
+        counted in `skipped` and listed by `info`. A known folder that is missing, or empty all of a sudden, is marked
+        offline and keeps its images. `run` are the keywords of `mmsearch.indexing.settings.RunOptions`: `device`,
+        `precision`, `settings`, `wait` and `stop`.
+
+        Raises `SourceError` for a new folder that is missing, `ModelMismatchError`, `CollectionBusyError`,
+        `StorageError`.
+        """
+        from mmsearch.base.events import Finished
+
+        last = self._exhaust(self.add_events(dirs, model=model, options=options, **run))
+        assert isinstance(last, Finished)
+        return last.summary
+
+    def add_events(
+        self,
+        dirs: Iterable[AnyPath] | None = None,
+        *,
+        model: str | None = None,
+        options: ScanOptions | None = None,
+        **run: Unpack[RunWords],
+    ) -> Iterator[Event]:
+        """`add` as a stream of events (see `mmsearch.base.events`); setting `stop` ends it early, losing nothing."""
+        from mmsearch.base.events import Finished
+        from mmsearch.indexing import run as index_run
+        from mmsearch.indexing.settings import RunOptions
+
+        sources, how = self._sources(dirs), RunOptions.of(run)
+        load = partial(self._encoder.for_indexing, device=how.device, precision=how.precision)
+        with self._writing("index", how.wait, how.stop, may_be_new=True) as catalog:
+            for event in index_run.run(catalog, sources, model, options, how, load):
+                if isinstance(event, Finished):
+                    finished = event
+                else:
+                    yield event
+        # The lock is free again: others may write while the model is prepared.
+        if finished.summary.encoded and not finished.summary.interrupted:
+            self._encoder.prepare_queries()
+        yield finished
+
+    def forget(self, folder: AnyPath, *, wait: float = 0.0) -> int:
+        """Drop all images at and below a folder from the collection (files are not touched); returns how many.
+
+        `wait` is how many seconds to wait for another process that writes. Raises `SourceError` where nothing of the
+        folder is known, `CollectionBusyError`, `StorageError`.
+        """
+        from mmsearch.indexing import roots
+
+        path = absolute(folder)
+        with self._writing("forget", wait) as catalog:
+            return roots.forget(catalog, path)
+
+    # --- searching ---
+
+    def search(self, text: str | None = None, *, k: int = config.DEFAULT_TOP, **words: Any) -> list[Hit]:
+        """The `k` (or `top`) best matches, best first; with filters alone the newest images, without scores.
+
+        Terms, which add up as `mmsearch.searching.embed` says: `text`; `plus` and `minus`, texts; `image`, an image
+        by path, URL or bytes; `like`, an indexed image by path or id; `expr`, all in one (`"2*beach - people"`).
+        All but `text` and `expr` may be lists, in which a pair has a weight: `plus=[("sunset", 0.5)]`, as has a string
+        such as `"sunset:0.5"`. `more` and `less` are indexed images that the results should resemble more, or less.
+
+        Filters, of which all must hold (see `mmsearch.query.filters.Filters`): `below` (or `in`), `glob`, `after`,
+        `before`, `min_size`, `max_size`, `min_width`, `min_height`, `orientation`, `image_format`, `camera`, `near`,
+        `has_gps`, `where`.
+
+        Options: `min_score`, a least cosine; `min_confidence`, a least confidence, 0 to 1 (see
+        `mmsearch.searching.confidence`); `likely`, the least confidence `mmsearch.base.config.LIKELY`; `diverse`, show
+        near-duplicates once, which are images with a cosine of `diverse_at` or more; `include_self`, also files with
+        the bytes of an image among the terms; `exact`, compare with every image; `offline`, also images in folders that
+        are offline; `templates`, put short texts in templates or do not; `centring`, take off short texts what all have
+        in common or do not; `allow_private_urls`.
+
+        Raises `UsageError`, `DecodeError`, `SourceError`, `CollectionNotFoundError`, `CollectionEmptyError`,
+        `ModelError`.
+        """
+        return self.search_many([self.query(**{"text": text, "top": k, **words})])[0]
+
+    def query(self, **words: Any) -> Query:
+        """A `Query` from words as `search`, the command line and batch lines name them. Raises `UsageError`."""
+        return from_words(words)
+
+    def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
+        """The answers to several queries, in order: texts are encoded together, vectors searched together."""
+        return self._open_searcher().search_many(queries)
+
+    def expect(self, queries: Sequence[Query]) -> None:
+        """Begin to embed the texts of queries that will be given to `search_many` next, together, in a thread.
+
+        It saves time where there are others to answer first. Before the first search it does nothing.
+        """
+        self._open_searcher().expect(queries)
+
+    # --- looking and tuning ---
+
+    def measure(self) -> Measured:
+        """How well and how fast the vector files find this collection's own images (see `collection.recall`)."""
+        from mmsearch.collection.recall import measure
+
+        catalog = self._open_reader()
+        return measure(catalog, self._require_encoder(catalog), self._notice)
+
+    def optimize(self, kind: KindName | None = None, *, wait: float = 0.0) -> None:
+        """Build the vector file anew, of the `kind` that suits the size or of the one given. Queries go on meanwhile.
+
+        `wait` is how many seconds to wait for another process that writes. Raises `CollectionNotFoundError`,
+        `CollectionEmptyError`, `CollectionBusyError`, `StorageError`.
+        """
+        from mmsearch.indexing.refresh import refresh_vectors
+
+        with self._writing("optimize", wait) as catalog:
+            refresh_vectors(catalog, self._require_encoder(catalog), force=True, kind=kind)
+
+    def reindex(
+        self,
+        model: str | None = None,
+        *,
+        drop_old: bool = False,
+        allow_missing: bool = False,
+        **run: Unpack[RunWords],
+    ) -> ReindexSummary:
+        """Change the model: fill in embeddings by `model` beside the old ones, and switch when they are complete.
+
+        Searches use the old model until then. What an earlier call left undone is gone on with, and `model` may then be
+        None. Where files cannot be read it does not switch, unless `allow_missing`; the next `add` that can read them
+        encodes them. The old embeddings are kept, so that changing back takes no time, unless `drop_old`. `run` are the
+        keywords of `add` of that name. Raises `ReindexError`, `CollectionNotFoundError`,
+        `CollectionEmptyError`, `CollectionBusyError`, `ModelError`, `ModelMismatchError`, `StorageError`.
+        """
+        from mmsearch.base.events import Reindexed
+
+        last = self._exhaust(self.reindex_events(model, drop_old=drop_old, allow_missing=allow_missing, **run))
+        assert isinstance(last, Reindexed)
+        return last.summary
+
+    def reindex_events(
+        self,
+        model: str | None = None,
+        *,
+        drop_old: bool = False,
+        allow_missing: bool = False,
+        **run: Unpack[RunWords],
+    ) -> Iterator[Event]:
+        """`reindex` as a stream of events (`mmsearch.base.events`); setting `stop` ends it early, losing nothing."""
+        from mmsearch.base.events import Reindexed, ReindexSummary
+        from mmsearch.encoders import ensure_export, resolve
+        from mmsearch.indexing import model_change
+        from mmsearch.indexing.reindex import Reindexer
+        from mmsearch.indexing.settings import RunOptions
+
+        spec, how = resolve(model).spec if model else None, RunOptions.of(run)
+        where = {"device": how.device, "precision": how.precision}
+        with self._writing("reindex", how.wait, how.stop) as catalog:
+            current = self._require_encoder(catalog)
+            target = model_change.choose(catalog, spec, partial(self._encoder.identify, **where), how.stop)
+            if target is None:
+                yield Reindexed(ReindexSummary(spec or "", current.info.spec, interrupted=True))
+                return
+            reindexer = Reindexer(
+                catalog,
+                target,
+                partial(self._encoder.for_indexing, target.info.spec, target.info, **where),
+                lambda encoder: ensure_export(encoder, self._notice),
+                how,
+                allow_missing=allow_missing,
+            )
+            for event in reindexer.run():
+                if isinstance(event, Reindexed) and event.summary.switched and drop_old:
+                    event.summary.dropped = model_change.drop_old(catalog, self._notice)
+                yield event
+
+    def abandon_reindex(self, *, wait: float = 0.0) -> str:
+        """Drop what a reindex that was not finished has done; returns its model. Searches never used it.
+
+        Raises `ReindexError` where there is none, `CollectionNotFoundError`, `CollectionBusyError`, `StorageError`.
+        """
+        from mmsearch.indexing import model_change
+
+        with self._writing("reindex", wait) as catalog:
+            return model_change.abandon(catalog)
+
+    def drop_old_models(self, *, wait: float = 0.0) -> list[str]:
+        """Drop the embeddings of models that were the collection's before, and free their room; returns the models.
+
+        Raises `ReindexError` while a reindex to another model is not finished, `CollectionNotFoundError`,
+        `CollectionBusyError`, `StorageError`.
+        """
+        from mmsearch.indexing import model_change
+
+        with self._writing("reindex", wait) as catalog:
+            return model_change.drop_old(catalog, self._notice)
+
+    def doctor(self, *, repair: bool = False, wait: float = 0.0) -> Iterator[Finding]:
+        """Check the collection, and with `repair` mend what can be mended (see `mmsearch.collection.doctor`).
+
+        `wait` is how many seconds to wait for another process that writes. Raises `CollectionNotFoundError`,
+        `CollectionBusyError`, `CollectionVersionError`, `StorageError`.
+        """
+        from mmsearch.collection.doctor import examine
+        from mmsearch.store import lock
+
+        self._require()
+        return examine(self._path, repair=repair, patience=lock.Patience(wait, None, self._notice))
+
+    def info(self) -> CollectionInfo:
+        """What the collection holds. Raises `CollectionNotFoundError`."""
+        from mmsearch.collection.info import overview
+
+        return overview(self._open_reader())
+
+    # --- inside ---
+
+    def _sources(self, dirs: Iterable[AnyPath] | None) -> list[str] | None:
+        """The folders to index, as absolute paths; None for all known ones.
+
+        A new collection knows of no disk that may be away: its folders are looked at before anything is made.
+        """
+        if dirs is not None:
+            from mmsearch.indexing.roots import existing_folder
+
+            return [absolute(path) if self._exists() else existing_folder(path) for path in dirs]
+        if not self._exists():
+            raise CollectionNotFoundError(f"no collection at {self._path}", "name a folder: `mmsearch index DIR`")
+        return None
+
+    def _exists(self) -> bool:
+        return (self._path / CATALOG_NAME).exists()
+
+    def _require(self) -> None:
+        if not self._exists():
+            raise CollectionNotFoundError(f"no collection at {self._path}", "run `mmsearch index DIR` first")
+
+    def _require_encoder(self, catalog: Catalog) -> StoredEncoder:
+        encoder = catalog.encoders.current()
+        if encoder is None or not catalog.embeddings.last(encoder.id):
+            raise CollectionEmptyError(
+                f"the collection at {self._path} has no images", "run `mmsearch index DIR` first"
+            )
+        return encoder
+
+    @contextmanager
+    def _writing(
+        self, command: str, wait: float, stop: threading.Event | None = None, *, may_be_new: bool = False
+    ) -> Iterator[Catalog]:
+        """The catalog as its only writer; it is made where it `may_be_new`, else it must exist.
+
+        One that was made and got neither a folder nor a model is taken away again.
+        """
+        from mmsearch.store import lock
+
+        if not may_be_new:
+            self._require()
+        patience = lock.Patience(wait, stop, self._notice)
+        with lock.writer(self._path, command, patience) as taken:
+            is_new, stays = not self._exists(), True
+            try:
+                with Catalog(self._path, write=True) as catalog:
+                    try:
+                        yield catalog
+                    finally:
+                        stays = not is_new or bool(catalog.roots.all()) or catalog.encoders.current() is not None
+            finally:
+                if not stays:
+                    taken.discard()
+
+    def _exhaust(self, events: Iterator[Event]) -> Event:
+        """Let a run come to its end, passing its notices on; returns the last event."""
+        from mmsearch.base.events import Notice
+
+        for event in events:
+            if isinstance(event, Notice):
+                self._notice(event.text)
+        return event
+
+    def _open_reader(self) -> Catalog:
+        if self._reader is None:
+            self._require()
+            self._reader = Catalog(self._path, write=False)
+        return self._reader
+
+    def _open_searcher(self) -> Searcher:
+        if self._searcher is None:
+            from mmsearch.searching.search import Searcher
+
+            self._searcher = Searcher(self._open_reader(), self._encoder.for_queries, self._notice)
+        return self._searcher
+
+
+def _drop(line: str) -> None:
+    """The default for `notice`."""

@@ -1,0 +1,1 @@
+"""How well a model finds what captions say: figures, intervals and tests."""

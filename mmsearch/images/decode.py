@@ -1,0 +1,341 @@
+"""Bytes to upright RGB images. The only place that opens an image (Pillow and its plug-ins).
+
+Every format becomes 8-bit RGB: EXIF orientation is applied, transparency is laid over white, 16-bit and floating-point
+samples are scaled down, of an animation the first frame is taken.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import IO, TYPE_CHECKING
+
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from mmsearch.base.errors import DecodeError, ImageTooLargeError, NotAnImageError
+from mmsearch.base.records import ImageFacts
+from mmsearch.base.text import one_line
+from mmsearch.images import exif as exif_facts
+from mmsearch.images import jxl_header
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Pillow reads these itself. Left out are formats that run another program (EPS, WMF), that Pillow only identifies
+# (BUFR, GRIB, HDF5, MPEG), and that have no signature to tell them by (PCD, SPIDER, MCIDAS, IPTC, XVTHUMB).
+PILLOW_FORMATS: tuple[str, ...] = (
+    "JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "AVIF", "JPEG2000", "ICO", "ICNS", "CUR", "PPM", "PSD", "QOI",
+    "TGA", "DDS", "PCX", "DCX", "SGI", "SUN", "MSP", "IM", "IMT", "FLI", "FTEX", "GBR", "BLP", "PIXAR", "FITS", "XBM",
+    "XPM",
+)  # fmt: skip
+
+# A file with one of these endings that cannot be read is worth a word to the user; any other is simply no image.
+EXTENSIONS = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".avif",
+    ".avifs", ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpx", ".jpf", ".ico", ".icns", ".cur", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".pfm", ".psd", ".qoi", ".tga", ".dds", ".pcx", ".dcx", ".sgi", ".rgb", ".bw", ".ras",
+    ".im", ".fli", ".flc", ".ftu", ".ftc", ".gbr", ".blp", ".pxr", ".fits", ".xbm", ".xpm", ".mpo",
+})  # fmt: skip
+PREFIX_BYTES = 64
+
+# How many times larger than the target the decoder's own scaling may leave an image. 2 keeps the embedding's cosine
+# to a full decode above 0.999 (the final bicubic step still averages over two pixels each way).
+DRAFT_MARGIN = 2
+
+# What brings an image of each EXIF orientation upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
+
+# What stands for the words of Python and of decoders that only their developers can use, by how they start.
+_PLAIN_WORDS = (
+    ("Generic Error.", "its decoder gave up"),  # all that the JPEG XL plug-in says, before advice for its developers
+    ("invalid literal for int()", "a number in its header is none"),
+    ("could not convert string to float", "a number in its header is none"),
+    ("b'Token too long in file header", "a number in its header is none"),
+    ("Decompressed data too large", "a text or a profile in it is too large"),
+)
+
+
+# Pixels that are converted at a time. Samples of 16 bits and transparent images pass through copies of up to 28 bytes a
+# pixel; in bands, only the source and the result are ever there as a whole.
+_BAND_PIXELS = 1 << 20
+
+
+def has_image_extension(path: str) -> bool:
+    """Whether the file's name claims that it is an image."""
+    return os.path.splitext(path)[1].lower() in EXTENSIONS
+
+
+def has_image_signature(prefix: bytes) -> bool:
+    """Whether a file's first `PREFIX_BYTES` bytes are the signature of a format that `decode` reads."""
+    if _is_heif(prefix) or jxl_header.is_jxl(prefix):
+        return True
+    for name in _signed_formats():
+        accept = Image.OPEN[name][1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if accept is not None and accept(prefix) is True:
+                return not _is_prose(prefix)
+    return False
+
+
+def _is_prose(prefix: bytes) -> bool:
+    """Whether a text that merely starts with a word such as BM or SIMPLE was taken for an image."""
+    if prefix.startswith(b"BM"):
+        return int.from_bytes(prefix[14:18], "little") not in {12, 40, 52, 56, 64, 108, 124}  # sizes of a BMP's header
+    if prefix.startswith(b"DDS "):
+        return prefix[4:8] != b"\x7c\0\0\0"
+    return prefix.startswith(b"SIMPLE") and not prefix.startswith(b"SIMPLE  =")
+
+
+@cache
+def _signed_formats() -> tuple[str, ...]:
+    Image.init()
+    # A few formats "accept" by one or two bytes, which any text file may have.
+    weak = {"PCX", "DCX", "ICO", "CUR", "TGA", "FLI", "XBM", "PPM", "DIB", "IM", "IMT", "FTEX", "GBR", "SGI", "MSP"}
+    return tuple(name for name in PILLOW_FORMATS if name in Image.OPEN and name not in weak)
+
+
+def decode(file: IO[bytes], *, max_pixels: int, target: int | None = None) -> tuple[Image.Image, ImageFacts]:
+    """Read one image from a seekable binary file.
+
+    `max_pixels` bounds width x height as the header states them, before pixels are decoded. With `target` (pixels) the
+    decoder may scale a larger JPEG down while decoding, never below `DRAFT_MARGIN` x `target` on the shorter side.
+    Returns the upright 8-bit RGB image and its facts (size before any scaling). Raises `NotAnImageError`,
+    `ImageTooLargeError`, or `DecodeError` for a damaged image; `OSError` where the file cannot be read.
+    """
+    with _translated(), _pixel_limit(max_pixels):
+        image = _open(file, max_pixels)
+        width, height = image.size
+        exif = _exif(image)
+        turn = _turn(image, exif)
+        upright = (height, width) if turn in _QUARTER_TURNS else (width, height)
+        facts = exif_facts.facts_of(image.format or "", upright, exif)
+        if target is not None:
+            _scale_while_decoding(image, target)
+        image.load()
+        return to_rgb(image if turn is None else image.transpose(turn)), facts
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode as 8-bit RGB; transparent parts over white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _in_bands(image, _to_8_bits(image))
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        return _in_bands(image, _over_white)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """What `convert` makes of the image in RGB, with a few rows at a time."""
+    if image.width * image.height <= _BAND_PIXELS:
+        return convert(image)
+    whole = Image.new("RGB", image.size)
+    for top, band in _bands(image):
+        whole.paste(convert(band), (0, top))
+    return whole
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The image in pieces of its whole width, each with its top row."""
+    rows = max(1, _BAND_PIXELS // max(1, image.width))
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(image.height, top + rows)))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    layer = image.convert("RGBA")
+    paper = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(paper, layer).convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """Integers of up to 16 bits keep their scale (65535 is white); anything else is stretched from its own range."""
+    import numpy as np
+
+    low, high = 0.0, 0.0
+    ranges = [(levels.min(), levels.max()) for _, band in _bands(image) if (levels := _levels(band)).size]
+    if ranges:
+        low, high = float(min(least for least, _ in ranges)), float(max(most for _, most in ranges))
+
+    def convert(band: Image.Image) -> Image.Image:
+        values = _levels(band)
+        if image.mode == "F" or low < 0 or high > 65535:
+            values = (values - low) / max(high - low, 1e-12) * 255
+        elif high > 255 or image.mode.startswith("I;16"):
+            values = values / 257
+        return Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+
+    return convert
+
+
+def _levels(image: Image.Image) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.nan_to_num(np.asarray(image, np.float64))
+
+
+def _open(file: IO[bytes], max_pixels: int) -> ImageFile.ImageFile:
+    prefix = file.read(PREFIX_BYTES)
+    file.seek(0)
+    if not prefix:
+        raise NotAnImageError("the file is empty")
+    formats = PILLOW_FORMATS
+    if _is_heif(prefix):
+        formats += ("HEIF",)
+        _register_heif()
+    elif jxl_header.is_jxl(prefix):
+        formats = ("JXL",)
+        _register_jxl()
+        size = jxl_header.read_size(file)
+        if size is None:  # without a size there is no limit, and its decoder would find none either
+            raise DecodeError("damaged image (its header cannot be read)")
+        _check_size(size, max_pixels)
+    elif common := _common_format(prefix):
+        formats = (common,)
+        Image.preinit()
+    else:
+        _register_pillow()
+    try:
+        image = Image.open(file, formats=[name for name in formats if name in Image.OPEN])
+    except UnidentifiedImageError as error:
+        if has_image_signature(prefix):
+            raise DecodeError("damaged image (its header cannot be read)") from error
+        raise NotAnImageError("not in a known image format") from error
+    _check_size(image.size, max_pixels)
+    return image
+
+
+def _common_format(prefix: bytes) -> str | None:
+    """The formats of most photos are known at once: Pillow need not import its other plug-ins, which takes 0.05 s."""
+    if prefix.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    return "PNG" if prefix.startswith(b"\x89PNG\r\n\x1a\n") else None
+
+
+def _is_heif(prefix: bytes) -> bool:
+    # Brands of ISO/IEC 23008-12; AVIF's are Pillow's own.
+    return prefix[4:8] == b"ftyp" and prefix[8:12] in {
+        b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1", b"avci",
+        b"miaf",
+    }  # fmt: skip
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise ImageTooLargeError(f"{width} x {height} pixels is over the limit of {max_pixels:,}")
+
+
+# Decoders use the thread that calls them: a worker runs on each core already, and threads for each core in each worker
+# would take memory for nothing. (HEIC's library starts one of its own all the same.)
+
+
+@cache
+def _register_pillow() -> None:
+    from PIL import AvifImagePlugin
+
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    Image.init()
+
+
+@cache
+def _register_heif() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(decode_threads=1)
+    Image.init()
+
+
+@cache
+def _register_jxl() -> None:
+    from pillow_jxl import JpegXLImagePlugin  # registers itself
+
+    JpegXLImagePlugin.DECODE_THREADS = 0  # none beside the one that calls
+    Image.init()
+
+
+@contextmanager
+def _pixel_limit(max_pixels: int) -> Iterator[None]:
+    """Make Pillow's own check, which nested images of ICO, ICNS and TIFF pass through, use the same limit."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        found = re.search(r"\d+", str(error))
+        pixels = f"{int(found[0]):,}" if found else "more"
+        raise ImageTooLargeError(f"{pixels} pixels is over the limit of {max_pixels:,}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Whatever a decoder raises on damaged bytes becomes a `DecodeError` of one line; errors of the disk pass."""
+    try:
+        yield
+    except DecodeError:
+        raise
+    except MemoryError as error:
+        raise ImageTooLargeError("not enough memory to decode it") from error
+    except Exception as error:  # decoders raise anything from struct.error to ZeroDivisionError on damaged bytes
+        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:  # EINVAL: a seek before the start
+            raise
+        raise DecodeError(f"damaged image ({_meaning(error)})") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # how a plug-in in Rust fails; it is no Exception
+            raise
+        raise DecodeError("damaged image (its decoder gave up)") from error
+
+
+def _meaning(error: Exception) -> str:
+    """What a decoder says of damaged bytes, in words for people."""
+    reason = one_line(getattr(error, "strerror", None) or str(error)) or type(error).__name__
+    return next((plain for start, plain in _PLAIN_WORDS if reason.startswith(start)), reason)
+
+
+def _turn(image: Image.Image, exif: Image.Exif) -> Image.Transpose | None:
+    """What the EXIF orientation asks for; None where nothing is left to do.
+
+    Pillow turns a TIFF by itself. JPEG XL keeps an orientation of its own, already applied, unless it repacks a JPEG.
+    """
+    if image.format == "TIFF" or (image.format == "JXL" and not getattr(image, "jpeg", False)):
+        return None
+    try:
+        return _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a damaged tag must not cost the picture either
+        return None
+
+
+def _scale_while_decoding(image: ImageFile.ImageFile, target: int) -> None:
+    """Let libjpeg skip detail that the resize would throw away (a no-op for other formats)."""
+    if image.format in {"JPEG", "MPO"}:
+        width, height = image.size
+        scale = DRAFT_MARGIN * target / min(width, height)
+        if scale < 1:
+            image.draft(None, (round(width * scale), round(height * scale)))
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    try:
+        return image.getexif()
+    except Exception:  # a damaged EXIF block must not cost the picture
+        return Image.Exif()

@@ -1,0 +1,337 @@
+"""Decode and preprocess files in worker processes, so that all cores work and a decoder's crash costs one file.
+
+A worker (`mmsearch.images.worker`) is a plain subprocess that speaks lines of JSON on its standard streams (not
+`multiprocessing`, which would run the caller's `__main__` again). It is told the settings and says that it is ready.
+For each file: the pool sends a path; the worker hashes the file and answers; the pool says whether it wants the pixels
+(it does not where an embedding of the same content exists); the worker answers with the facts and size x size x 3 raw
+bytes. A worker that dies, exceeds the time limit or runs out of memory is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import IO, TYPE_CHECKING, Any
+
+from mmsearch.base import config
+from mmsearch.base.machine import worker_environment
+from mmsearch.base.records import FileRecord, ImageFacts, Preprocess
+from mmsearch.images.memory import shares
+from mmsearch.images.stalled_disks import MOST_IN_A_ROW, Stalls
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Seconds for a worker to start, which takes some tenths: the machine or the disk of the program is stuck beyond it.
+_START_LIMIT = 60.0
+
+# Seconds for a killed worker to end. One that waits for a disk that does not answer cannot; it is left behind.
+_GRACE = 5.0
+
+# Room, in bytes, for the line of JSON before an image: it takes some 200.
+_LINE_BYTES = 4096
+
+# Signals that a process gets for what it does itself.
+_CRASHES = frozenset(
+    getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL") if hasattr(signal, name)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of one file.
+
+    Exactly one of these holds: `pixels` and `facts` are set (decoded); `content_hash` alone is set (its content is
+    already known); `reason` is set (it cannot be used, and why). `ignored` marks files that are no images and do not
+    claim to be. `record` is the file as it was when read. `seconds` is the time spent reading, decoding and resizing.
+    """
+
+    record: FileRecord
+    content_hash: bytes = b""
+    pixels: NDArray[np.uint8] | None = None
+    facts: ImageFacts | None = None
+    reason: str = ""
+    ignored: bool = False
+    retry: bool = False
+    seconds: float = 0.0
+
+
+class DecodePool:
+    """Worker processes behind `submit`. Use as a context manager; leaving it ends the workers.
+
+    `known` is called, from any thread, with a file's content hash and says whether its pixels can be spared.
+    `time_limit` is in seconds, for each file; `memory` in bytes, for all workers together (None: no bound on the sum).
+    Fewer workers run where there is not memory enough for all.
+    """
+
+    def __init__(
+        self,
+        how: Preprocess,
+        *,
+        workers: int,
+        max_pixels: int,
+        known: Callable[[bytes], bool],
+        time_limit: float = config.DEFAULT_TIME_LIMIT,
+        memory: int | None = None,
+    ) -> None:
+        workers, each = shares(memory, workers, max_pixels)
+        limits = {"max_pixels": max_pixels, "time_limit": time_limit, "memory": each}
+        self._settings = json.dumps({"preprocess": how.to_json(), **limits})
+        self._size = how.size
+        self._known = known
+        self._time_limit = time_limit
+        self._stalls = Stalls()
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._workers: set[_Worker] = set()
+        self._closed = False
+
+    def __enter__(self) -> DecodePool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers at once; what was submitted and is not done is cancelled."""
+        with self._lock:
+            self._closed = True
+            for worker in self._workers:
+                worker.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+    def warm_up(self) -> None:
+        """Start a worker before there is anything for it to do."""
+        self._threads.submit(self._worker)
+
+    def submit(self, record: FileRecord) -> Future[Decoded]:
+        """Decode one file in a worker. The future never raises for a bad file."""
+        return self._threads.submit(self._decode, record)
+
+    def _decode(self, record: FileRecord) -> Decoded:
+        disk = self._stalls.given_up(record.path)
+        if disk:
+            reason = f"not tried: {MOST_IN_A_ROW} files on the disk at {disk} took longer than {self._time_limit:g} s"
+            return Decoded(record, reason=f"{reason} to read", retry=True)
+        try:
+            worker = self._worker()
+            was_used, worker.is_used = worker.is_used, True
+            decoded = self._attempt(worker, record)
+            if worker.is_spent and was_used and not self._closed:
+                # A file before this one may have left it with a damaged or a full memory.
+                decoded = self._attempt(self._worker(), record)
+            return decoded
+        except OSError as error:  # only starting a process raises it
+            return Decoded(record, reason=f"no worker process could be started ({error.strerror})", retry=True)
+
+    def _attempt(self, worker: _Worker, record: FileRecord) -> Decoded:
+        try:
+            return self._converse(worker, record)
+        except TimeoutError:
+            self._drop(worker)
+            limit = f"took longer than {self._time_limit:g} s"
+            if worker.is_decoding and not worker.is_stuck:
+                return Decoded(record, reason=f"{limit} to decode")
+            self._stalls.add(record.path)
+            return Decoded(record, reason=f"{limit} to read", retry=True)
+        except (OSError, ValueError, EOFError):
+            worker.is_spent = True
+            self._drop(worker)
+            return Decoded(record, reason=worker.last_words, retry=not worker.died_of_the_file)
+
+    def _converse(self, worker: _Worker, record: FileRecord) -> Decoded:
+        worker.wait_until_ready()
+        started = time.monotonic()
+        answer, _ = worker.ask({"path": record.path}, self._time_limit)
+        left = self._time_limit - (time.monotonic() - started)
+        self._stalls.clear(record.path)
+        if "reason" in answer:
+            return _refused(record, answer)
+        seen = FileRecord(record.path, answer["size"], answer["mtime_ns"])
+        content_hash = bytes.fromhex(answer["hash"])
+        if self._known(content_hash):
+            worker.tell({"pixels": False})
+            return Decoded(seen, content_hash, seconds=answer["seconds"])
+        worker.is_decoding = True
+        answer, pixels = worker.ask({"pixels": True}, left)
+        worker.is_decoding = False
+        if "reason" in answer:
+            return _refused(seen, answer)
+        return Decoded(seen, content_hash, pixels, ImageFacts(**answer["facts"]), seconds=answer["seconds"])
+
+    def _worker(self) -> _Worker:
+        worker: _Worker | None = getattr(self._local, "worker", None)
+        if worker is not None and not worker.is_usable:  # ended between two files: neither is to blame
+            self._drop(worker)
+            worker = None
+        if worker is None:
+            worker = self._local.worker = _Worker(self._settings, self._size)
+            with self._lock:
+                self._workers.add(worker)
+                if self._closed:
+                    worker.kill()
+        return worker
+
+    def _drop(self, worker: _Worker) -> None:
+        worker.end()
+        self._local.worker = None
+        with self._lock:
+            self._workers.discard(worker)
+
+
+def _refused(record: FileRecord, answer: dict[str, Any]) -> Decoded:
+    return Decoded(record, reason=answer["reason"], ignored=answer["ignored"], retry=answer["retry"])
+
+
+class _Worker:
+    """The pool's end of one worker process. A thread listens to it, so that nothing ever waits for it for good.
+
+    `is_used` and `is_decoding` are the pool's notes. `is_spent` says that it has died or run out of memory, `is_stuck`
+    that it could not be ended.
+    """
+
+    def __init__(self, settings: str, size: int) -> None:
+        """Images in its answers have `size` x `size` pixels. Raises OSError where no process can be started."""
+        code = f"import sys; sys.path[:] = {sys.path!r}; from mmsearch.images.worker import work; work()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=-1,
+            env=worker_environment(),
+            start_new_session=True,  # Ctrl-C is for the main process, which finishes its batch first
+        )
+        self.is_used = self.is_decoding = self.is_spent = self.is_stuck = False
+        self._is_ready = self._is_silent = self._has_ended = False
+        self._size = size
+        self._answers: SimpleQueue[tuple[dict[str, Any], NDArray[np.uint8] | None] | None] = SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, name="decode-answers", daemon=True)
+        self._listener.start()
+        with contextlib.suppress(OSError):  # it has ended already, as the first question will show
+            self._write(settings)
+
+    @property
+    def is_usable(self) -> bool:
+        return not self.is_spent and self._process.poll() is None
+
+    @property
+    def died_of_the_file(self) -> bool:
+        """Whether the same would happen again: not where the machine (out of memory) or a user killed the process."""
+        return self._process.returncode in {-crash for crash in _CRASHES}
+
+    @property
+    def last_words(self) -> str:
+        """Why the process is gone, in words."""
+        status = self._process.returncode
+        if status is None:
+            return "its decoder does not answer"
+        if status == -9:  # SIGKILL, a name that Windows has not
+            return "its decoder was killed (SIGKILL), perhaps because memory ran out"
+        if status < 0:
+            return f"its decoder crashed ({_signal_name(-status)})"
+        return f"its decoder ended early (status {status})"
+
+    def wait_until_ready(self) -> None:
+        """Raises `EOFError` where it does not get so far."""
+        if self._is_ready:
+            return
+        try:
+            self._receive(_START_LIMIT)
+        except TimeoutError as error:
+            raise EOFError from error
+        self._is_ready = True
+
+    def ask(self, message: dict[str, Any], timeout: float) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+        """Its answer, and the pixels if there are any. Raises `TimeoutError` after so many seconds, `EOFError` where
+        it has died."""
+        self.tell(message)
+        return self._receive(timeout)
+
+    def tell(self, message: dict[str, Any]) -> None:
+        self._write(json.dumps(message))
+
+    def kill(self) -> None:
+        """Let it end; whoever waits for an answer is told so."""
+        self._process.kill()
+        self._answers.put(None)
+
+    def end(self) -> None:
+        """Kill the process if it still runs, and free what it held."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if not self._is_silent:
+            self.kill()
+        try:
+            self._process.wait(_GRACE)  # one that has closed its output is about to tell why by its status
+            self._listener.join(_GRACE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.is_stuck = True
+            threading.Thread(target=self._process.wait, name="decode-left-behind", daemon=True).start()
+        with contextlib.suppress(OSError):  # bytes that it never took are of no use now
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+    def _receive(self, timeout: float) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+        try:
+            answer = self._answers.get(timeout=max(0.0, timeout))
+        except Empty:
+            raise TimeoutError from None
+        if answer is None:
+            raise EOFError
+        self.is_spent = bool(answer[0].get("spent"))
+        return answer
+
+    def _listen(self) -> None:
+        """Pass answers on until the process ends, however it does."""
+        import numpy as np
+
+        stdout = self._process.stdout
+        assert stdout is not None
+        _widen(stdout, self._size * self._size * 3)
+        with stdout, contextlib.suppress(ValueError):  # half a line
+            while (line := stdout.readline()).endswith(b"\n"):
+                answer, pixels = json.loads(line), None
+                if "facts" in answer:
+                    pixels = np.empty((self._size, self._size, 3), np.uint8)
+                    if stdout.readinto(pixels.data.cast("B")) != pixels.nbytes:  # type: ignore[attr-defined]
+                        break
+                self._answers.put((answer, pixels))
+        self._is_silent = True
+        self._answers.put(None)
+
+    def _write(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+
+
+def _widen(pipe: IO[bytes], size: int) -> None:
+    """Let a pipe hold an answer whole, so that the worker need not take turns with its reader; only Linux can."""
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size + _LINE_BYTES)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

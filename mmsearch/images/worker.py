@@ -1,0 +1,185 @@
+"""What runs in a worker process: read, hash, decode and preprocess one file after the other, within bounds.
+
+`mmsearch.images.pool` starts it, and tells what they say to each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+from mmsearch.base import long_paths
+from mmsearch.base.records import Preprocess
+from mmsearch.images.content_hash import content_hash
+
+# Seconds that a pool may take to notice that a file's time is over.
+_GRACE = 10.0
+
+# Size of a file, in bytes for each pixel of the limit, over which it is not even read. The largest sample is 8 bytes,
+# the most channels that are read are 4; twice as much is left for further pages and previews.
+_FILE_BYTES_A_PIXEL = 64
+
+# Bytes of a file that are always read: a low limit of pixels is meant for what is shown, not for pages and previews.
+_LEAST_FILE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What all files of a run have in common. `memory_limit` is in bytes; None where the system enforces none."""
+
+    how: Preprocess
+    max_pixels: int
+    memory_limit: int | None
+
+
+def work() -> None:
+    """The worker process: answer requests until standard input ends."""
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    # Whatever a codec prints must not land among the answers.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    told = json.loads(requests.readline())
+    limit = _limit_resources(told["memory"])
+    settings = _Settings(Preprocess.from_json(told["preprocess"]), told["max_pixels"], limit)
+    from mmsearch.images import decode, preprocess  # noqa: F401  (before the clock of the first file runs)
+
+    _answer(answers, {"ready": True})
+    for line in requests:
+        with _last_resort(told["time_limit"] + _GRACE):
+            _serve(json.loads(line)["path"], settings, requests, answers)
+        answers.flush()
+
+
+@contextlib.contextmanager
+def _last_resort(seconds: float) -> Iterator[None]:
+    """Have the system end this process after so many seconds, even within a decoder, in which Python sees no signal.
+
+    The pool is quicker, as long as it lives: a worker whose pool was killed must not work on for good.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _limit_resources(memory: int) -> int | None:
+    """Bound the memory of this process to `memory` bytes, or to less where the system wants it. Returns the limit.
+
+    RLIMIT_DATA counts what is allocated and the stacks of threads; RLIMIT_AS would also count libraries and what
+    allocators reserve without using it, far more with each thread. Only Linux enforces it.
+    """
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is told to the pool; it need not leave gigabytes behind
+    if sys.platform != "linux":
+        return None
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
+        score.write("1000")  # where memory runs out all the same, a worker goes, not the run
+    limit, hard = memory, resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    return limit
+
+
+def _serve(path: str, settings: _Settings, requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer for one file, in one or two steps."""
+    from mmsearch.base.errors import DecodeError
+
+    try:
+        with _opened(path) as (file, descriptor):
+            before, started = os.fstat(descriptor), time.perf_counter()
+            refusal = _check_prefix(path, file) or _check_file_size(before.st_size, settings.max_pixels)
+            if refusal:
+                _answer(answers, refusal)
+                return
+            digest = content_hash(file).hex()
+            file.seek(0)
+            spent = time.perf_counter() - started
+            seen = {"hash": digest, "size": before.st_size, "mtime_ns": before.st_mtime_ns, "seconds": spent}
+            _answer(answers, seen)
+            if json.loads(requests.readline())["pixels"]:
+                fields, pixels = _decode(file, settings)
+                after = os.fstat(descriptor)
+                if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                    fields, pixels = _refusal("it changed while it was read", retry=True), b""
+                else:
+                    fields["seconds"] += spent
+                answers.write(json.dumps(fields).encode() + b"\n" + pixels)
+                answers.flush()
+    except (DecodeError, MemoryError) as error:
+        _answer(answers, _failure(error, settings.memory_limit))
+    except OSError as error:
+        _answer(answers, _refusal(error.strerror or str(error), retry=True))
+
+
+def _decode(file: IO[bytes], settings: _Settings) -> tuple[dict[str, Any], bytes]:
+    """The facts with the seconds it took, and the pixels."""
+    from mmsearch.images import decode, preprocess
+
+    started = time.perf_counter()
+    image, facts = decode.decode(file, max_pixels=settings.max_pixels, target=settings.how.resize)
+    pixels = preprocess.prepare_image(image, settings.how).tobytes()
+    return {"facts": asdict(facts), "seconds": time.perf_counter() - started}, pixels
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[IO[bytes], int]]:
+    """A regular file, and its descriptor, which stays open where a decoder closes the file."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = long_paths.open_descriptor(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("not a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file, descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _check_prefix(path: str, file: IO[bytes]) -> dict[str, Any] | None:
+    from mmsearch.images import decode
+
+    if decode.has_image_extension(path):
+        return None
+    prefix = file.read(decode.PREFIX_BYTES)
+    file.seek(0)
+    return None if decode.has_image_signature(prefix) else _refusal("not an image", ignored=True)
+
+
+def _check_file_size(size: int, max_pixels: int) -> dict[str, Any] | None:
+    if size <= max(_LEAST_FILE_BYTES, _FILE_BYTES_A_PIXEL * max_pixels):
+        return None
+    return _refusal(f"{size:,} bytes are too many for an image of at most {max_pixels:,} pixels")
+
+
+def _failure(error: Exception, limit: int | None) -> dict[str, Any]:
+    """Why an image cannot be decoded; `spent` says that memory ran out, which may be the fault of files before it."""
+    if not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError):
+        return _refusal(getattr(error, "message", ""))
+    most = "there is" if limit is None else f"the limit of {limit >> 20:,} MB"
+    return _refusal(f"needs more memory than {most}") | {"spent": True}
+
+
+def _refusal(reason: str, *, ignored: bool = False, retry: bool = False) -> dict[str, Any]:
+    return {"reason": reason, "ignored": ignored, "retry": retry}
+
+
+def _answer(answers: IO[bytes], fields: dict[str, Any]) -> None:
+    answers.write(json.dumps(fields).encode() + b"\n")
+    answers.flush()

@@ -1,0 +1,1 @@
+"""Indexing: scan, decode, encode, store; and the change of a model."""

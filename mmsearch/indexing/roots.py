@@ -1,0 +1,137 @@
+"""Which folders an index run scans, and which of the known ones are offline: their disk is not there.
+
+A root is offline where its folder is missing, or has no entry at all although images are known below it: that is what
+the mount point of an unmounted disk looks like. Its images stay in the collection until it is back, or is forgotten.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from mmsearch.base.errors import SourceError
+from mmsearch.base.events import Summary
+from mmsearch.base.paths import absolute, is_within
+from mmsearch.base.records import RootRecord, ScanOptions
+from mmsearch.indexing import passed_over, scan
+from mmsearch.indexing.scan_thread import Place
+from mmsearch.store.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an index run does with folders.
+
+    `roots` are to be added, or to get other options; `places` to be scanned. `offline` are the known roots that were
+    looked for and are not there, `online` those that are.
+    """
+
+    roots: list[Place] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    offline: list[str] = field(default_factory=list)
+    online: list[str] = field(default_factory=list)
+
+    def store(self, catalog: Catalog) -> None:
+        """Put the roots and who of them is offline into the catalog."""
+        catalog.roots.set_offline(self.offline, self.online)
+        for root in self.roots:
+            catalog.roots.put(root.path, root.options)
+
+
+def plan(
+    catalog: Catalog, sources: Sequence[str] | None, options: ScanOptions | None, notice: Callable[[str], None]
+) -> Plan:
+    """What to scan: the folders `sources`, or (None) all known roots; `notice` is told of each that is offline.
+
+    A named folder that is a known root, or lies in one, may be offline. Raises `SourceError` for any other that cannot
+    be read.
+    """
+    known = catalog.roots.all()
+    made = Plan()
+    for root in known:
+        if sources is None or any(is_within(path, root.path) or is_within(root.path, path) for path in sources):
+            _look_for(root, made, notice)
+    if sources is None:
+        roots = [Place(root.path, root.path, root.options) for root in known if root.path in made.online]
+        made.places.extend(_outermost(roots))
+        made.roots.extend(_outermost(roots) if len(made.places) < len(roots) else [])
+    else:
+        chosen = [place for path in sources if (place := _place(path, known, options, made.offline))]
+        made.places.extend(_outermost(chosen))
+        made.roots.extend(place for place in made.places if place.path == place.root)
+    made.places[:] = [replace(place, kept=tuple(made.offline)) for place in made.places]
+    return made
+
+
+def check_found(catalog: Catalog, made: Plan, summary: Summary) -> None:
+    """A folder without a single image is most likely the wrong folder; it does not become a root."""
+    empty = [place.path for place in made.places if not catalog.files.count(place.path)]
+    if not empty or len(empty) < len(made.places) or summary.skipped or summary.known_failures or summary.interrupted:
+        return
+    with catalog.transaction():
+        for path in empty:
+            catalog.roots.remove(path)
+    seen = passed_over.told(summary.passed_over)
+    what = f"no images found in {', '.join(empty)}{f' ({seen})' if seen else ''}"
+    raise SourceError(what, "check the folder; --hidden looks into hidden ones")
+
+
+def forget(catalog: Catalog, path: str) -> int:
+    """Drop what is known of the folder `path` (absolute) and of all below it; returns how many images that were.
+
+    Raises `SourceError` where nothing of it is known.
+    """
+    known = path in {root.path for root in catalog.roots.all()} or any(True for _ in catalog.files.folders_at(path))
+    if not known:
+        raise SourceError(f"{path} is not in the collection", "`mmsearch info` lists the indexed folders")
+    with catalog.transaction():
+        catalog.roots.remove(path)
+        removed = catalog.files.remove_below(path)
+        catalog.contents.drop_released()
+    return removed
+
+
+def existing_folder(path: str | os.PathLike[str]) -> str:
+    """The absolute path of a folder that can be read. Raises `SourceError` for anything else."""
+    folder = absolute(path)
+    if not os.path.exists(folder):
+        raise SourceError(f"no such folder: {folder}", "check the spelling")
+    if not os.path.isdir(folder):
+        raise SourceError(f"{folder} is a file, not a folder", "name the folder that holds it")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise SourceError(f"no permission to read {folder}", "check its permissions")
+    return folder
+
+
+def _look_for(root: RootRecord, made: Plan, notice: Callable[[str], None]) -> None:
+    why = scan.absence(root.path, may_be_empty=not root.images)
+    if why is None:
+        made.online.append(root.path)
+        return
+    made.offline.append(root.path)
+    images = f"its {root.images:,} images are kept, marked offline" if root.images else "it is marked offline"
+    notice(f"{root.path} {why}; {images}, until it is back or `mmsearch forget` drops it")
+
+
+def _place(path: str, known: Sequence[RootRecord], options: ScanOptions | None, offline: Sequence[str]) -> Place | None:
+    """What to scan for a folder that the user named; None for one that is offline."""
+    above = [root for root in known if is_within(path, root.path)]
+    nearest = max(above, key=lambda root: len(root.path), default=None)
+    if nearest and nearest.path in offline:
+        return None
+    existing_folder(path)
+    if nearest is None:
+        return Place(path, path, options or ScanOptions())
+    return Place(path, nearest.path, options or nearest.options)
+
+
+def _outermost(places: Sequence[Place]) -> list[Place]:
+    """The places that lie in no other, each once."""
+    paths = [place.path for place in places]
+    return [
+        place
+        for number, place in enumerate(places)
+        if place.path not in paths[:number]
+        and not any(place.path != other and is_within(place.path, other) for other in paths)
+    ]

@@ -1,0 +1,115 @@
+"""An index run from what the user names, folders and a model, to its events; `pipeline` does the work."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from mmsearch.base import config
+from mmsearch.base.errors import ModelMismatchError
+from mmsearch.base.events import Event, Finished, Notice
+from mmsearch.base.records import Encoder, EncoderInfo, Preprocess, ScanOptions
+from mmsearch.encoders import choose_default, expected_preprocess, resolve
+from mmsearch.indexing import roots
+from mmsearch.indexing.pipeline import Indexer
+from mmsearch.indexing.settings import RunOptions
+from mmsearch.store.catalog import Catalog
+
+
+def run(
+    catalog: Catalog,
+    sources: Sequence[str] | None,
+    model: str | None,
+    options: ScanOptions | None,
+    how: RunOptions,
+    load: Callable[[str, EncoderInfo | None], Encoder],
+) -> Iterator[Event]:
+    """Index the folders `sources`, absolute paths (None: all known roots); the last event is `Finished`.
+
+    The caller holds the writer lock. `options` None keeps those of each root. `load` is given the model's name and
+    what the catalog knows of it, in a thread of its own; setting `how.stop` ends the run after the batch in flight.
+    Raises `SourceError`, `ModelMismatchError`, and what `load` raises.
+    """
+    _check_model(catalog, model)
+    notices: deque[Notice] = deque()
+
+    def say(line: str) -> None:
+        notices.append(Notice(line))
+
+    known = {root.path for root in catalog.roots.all()}
+    planned = roots.plan(catalog, sources, options, say)
+    choice = _ModelChoice(catalog, model, say)
+    with catalog.transaction():
+        planned.store(catalog)
+    indexer = Indexer(
+        catalog,
+        planned.places,
+        lambda: load(choice.spec(), choice.stored),
+        choice.preprocess,
+        how,
+        notices,
+    )
+    finished = False
+    try:
+        for event in indexer.run():
+            if isinstance(event, Finished):
+                finished = not event.summary.interrupted
+                if sources:
+                    roots.check_found(catalog, planned, event.summary)
+            yield event
+    finally:
+        if not finished and catalog.encoders.current() is None:
+            _undo(catalog, known)
+
+
+def _undo(catalog: Catalog, known: set[str]) -> None:
+    """Take away the roots that a run has added before it failed for want of its model, which nobody would remember."""
+    with catalog.transaction():
+        for root in catalog.roots.all():
+            if root.path not in known:
+                catalog.roots.remove(root.path)
+                catalog.files.remove_below(root.path)
+        catalog.contents.drop_released()
+
+
+def _check_model(catalog: Catalog, model: str | None) -> None:
+    """A model that the user names must exist, and be the collection's."""
+    if model is None or model == "auto":
+        return
+    spec, stored = resolve(model).spec, catalog.encoders.current()
+    if stored is not None and stored.info.spec != spec:
+        raise ModelMismatchError(
+            f"the collection at {catalog.folder} was built with {stored.info.spec}, not {spec}",
+            f"leave out --model, or change the collection's model: `{_reindex(catalog).format(model)}`",
+        )
+
+
+def _reindex(catalog: Catalog) -> str:
+    """The command that changes the collection's model, with {} for the new one."""
+    option = config.collection_option(catalog.folder).replace("{", "{{").replace("}", "}}")
+    return f"mmsearch reindex --model {{}}{option}"
+
+
+class _ModelChoice:
+    """The model of an index run: the collection's, or the one named, or the default. Asked from two threads."""
+
+    def __init__(self, catalog: Catalog, model: str | None, notice: Callable[[str], None]) -> None:
+        stored = catalog.encoders.current()
+        self.stored = stored.info if stored else None
+        named = model if model != "auto" else None
+        self._spec = stored.info.spec if stored else named
+        self._notice = notice
+        self._better = f"`{_reindex(catalog)}`"
+        self._lock = threading.Lock()
+
+    def spec(self) -> str:
+        """The model; choosing the default may ask the model hub."""
+        with self._lock:
+            if self._spec is None:
+                self._spec = choose_default(self._notice, self._better)
+            return self._spec
+
+    def preprocess(self) -> Preprocess | None:
+        """How it takes its images, if that can be told without loading it."""
+        return expected_preprocess(self.spec())

@@ -1,0 +1,162 @@
+"""Walk a root and compare what is there with what is known. Reads directories and stats files, opens none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from mmsearch.base import long_paths
+from mmsearch.base.records import ScanOptions
+from mmsearch.indexing.passed_over import Kind
+
+# Files directly in one folder: (size in bytes, mtime in ns) by name. Names are bytes, as the file system and the
+# catalog have them: a run over 100,000 unchanged files then decodes and encodes none.
+Files = Mapping[bytes, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The regular files directly in one directory, in byte order of their names.
+
+    `unreadable` are the names of entries that are there but whose status cannot be read; `passed_over` has those that
+    are neither files nor folders, links that are not followed among them.
+    """
+
+    path: str
+    files: Files
+    unreadable: list[bytes] = field(default_factory=list)
+    passed_over: Mapping[bytes, Kind] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderChanges:
+    """A folder against what was known of it, as file names in byte order. `unchanged` counts indexed files."""
+
+    new: list[bytes] = field(default_factory=list)
+    changed: list[bytes] = field(default_factory=list)
+    unchanged: int = 0
+    gone: list[bytes] = field(default_factory=list)
+
+
+def compare(
+    files: Files, known: Files, *, failed: Collection[bytes] = (), unreadable: Collection[bytes] = ()
+) -> FolderChanges:
+    """Sort a folder's files into new, changed (size or mtime differs), unchanged and gone.
+
+    `failed` are those of the known files that are not indexed. Files named in `unreadable` are none of these: what is
+    known of them stays as it is.
+    """
+    if files == known:
+        return FolderChanges(unchanged=len(files) - len(failed))
+    same = {name for name, state in files.items() if known.get(name) == state}
+    return FolderChanges(
+        new=[name for name in files if name not in known],
+        changed=[name for name in files if name in known and name not in same],
+        unchanged=len(same.difference(failed)),
+        gone=[name for name in known if name not in files and name not in unreadable],
+    )
+
+
+def absence(path: str, *, may_be_empty: bool) -> str | None:
+    """Why a folder seems not to be there at all, in words, or None where it is.
+
+    A folder without any entry counts as absent unless it `may_be_empty`: so looks the mount point of an unmounted disk.
+    """
+    try:
+        with os.scandir(path) as entries:
+            return None if may_be_empty or any(True for _ in entries) else "is empty"
+    except PermissionError:  # it is there; the scan will say what is wrong with it
+        return None
+    except OSError:
+        return "is not there"
+
+
+def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSError], None]) -> Iterator[Folder]:
+    """Yield `start` and every directory below it with its candidate files, parents first, in byte order.
+
+    Both paths are absolute; `start` is `root` or lies below it, and patterns are relative to `root`. What cannot be
+    read is passed to `report`: a directory is then yielded as nothing, a file as its name alone, so that what is known
+    of them stays as it is. Symbolic links are followed only with `options.follow_symlinks`; a directory reached twice
+    (a loop, a bind mount) is walked once then.
+    """
+    match = _matcher(options)
+    visited: set[tuple[int, int]] = set()
+    waiting = [os.fsencode(start)]
+    while waiting:
+        path = waiting.pop()
+        try:
+            if options.follow_symlinks and _seen_before(path, visited):
+                continue
+            folder, below = _read(path, options, report)
+        except OSError as error:
+            report(os.fsdecode(path), error)
+            continue
+        if match is not None:
+            folder = _only_matching(folder, os.path.relpath(folder.path, root), match)
+            below = [child for child in below if match(os.path.relpath(os.fsdecode(child), root), True)]
+        waiting.extend(reversed(below))
+        yield folder
+
+
+def _only_matching(folder: Folder, relative: str, match: Callable[[str, bool], bool]) -> Folder:
+    """A folder, whose path from the root is `relative`, with what the user wants of it."""
+
+    def wanted(name: bytes) -> bool:
+        return match(os.path.join(relative, os.fsdecode(name)), False)
+
+    files = {name: state for name, state in folder.files.items() if wanted(name)}
+    passed_over = {name: kind for name, kind in folder.passed_over.items() if wanted(name)}
+    return replace(folder, files=files, passed_over=passed_over)
+
+
+def _read(path: bytes, options: ScanOptions, report: Callable[[str, OSError], None]) -> tuple[Folder, list[bytes]]:
+    """A folder, and the whole paths of the folders directly in it."""
+    files: dict[bytes, tuple[int, int]] = {}
+    below: list[bytes] = []
+    unreadable: list[bytes] = []
+    passed_over: dict[bytes, Kind] = {}
+    with long_paths.listing(path) as listing:
+        for name, entry in listing:
+            if not options.hidden and name.startswith(b"."):
+                continue
+            try:
+                if entry.is_file(follow_symlinks=options.follow_symlinks):
+                    status = entry.stat(follow_symlinks=options.follow_symlinks)
+                    files[name] = (status.st_size, status.st_mtime_ns)
+                elif entry.is_dir(follow_symlinks=options.follow_symlinks):
+                    below.append(os.path.join(path, name))
+                else:
+                    passed_over[name] = "symbolic_link" if entry.is_symlink() else "special"
+            except FileNotFoundError:  # deleted since it was listed
+                continue
+            except OSError as error:
+                unreadable.append(name)
+                report(os.fsdecode(os.path.join(path, name)), error)
+    return Folder(os.fsdecode(path), files, unreadable, passed_over), below
+
+
+def _seen_before(path: bytes, visited: set[tuple[int, int]]) -> bool:
+    status = long_paths.status(path)
+    identity = (status.st_dev, status.st_ino)
+    if identity in visited:
+        return True
+    visited.add(identity)
+    return False
+
+
+def _matcher(options: ScanOptions) -> Callable[[str, bool], bool] | None:
+    """A predicate over (path relative to the root, is it a directory), or None where everything is taken."""
+    if not options.include and not options.exclude:
+        return None
+    from pathspec import GitIgnoreSpec
+
+    include = GitIgnoreSpec.from_lines(options.include) if options.include else None
+    exclude = GitIgnoreSpec.from_lines(options.exclude)
+
+    def match(path: str, is_directory: bool) -> bool:
+        if exclude.match_file(path + "/" if is_directory else path):
+            return False
+        return is_directory or include is None or include.match_file(path)
+
+    return match

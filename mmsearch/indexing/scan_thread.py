@@ -1,0 +1,138 @@
+"""Scan the places of an index run in a thread of its own, and list what is to do."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsearch.base.events import Skipped
+from mmsearch.base.paths import is_within
+from mmsearch.base.records import FileRecord, ScanOptions
+from mmsearch.indexing import scan
+from mmsearch.indexing.passed_over import Kind, kind_of_file
+from mmsearch.indexing.work_list import Work, WorkList
+from mmsearch.store.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder to scan: `path` is `root` or lies below it; patterns of `options` are relative to `root`. Absolute.
+
+    What is known at and below the folders in `kept` stays as it is, whatever is there now.
+    """
+
+    path: str
+    root: str
+    options: ScanOptions
+    kept: tuple[str, ...] = ()
+
+
+class Scanner:
+    """Runs ahead of the rest of an index run as far as it can: `work` lies on disk, so memory stays flat.
+
+    `to_do` and `unchanged` count files so far, `skipped` has what could not be read, `seconds` is the time spent.
+    `passed_over` counts what is no image and needs no work: neither files nor folders, and files that are known to be
+    none.
+    """
+
+    def __init__(self, folder: Path, places: Sequence[Place], stop: threading.Event) -> None:
+        """`folder` is the collection's; setting `stop` ends the scan between two directories."""
+        self.work = WorkList()
+        self.to_do = 0
+        self.unchanged = 0
+        self.skipped: deque[Skipped] = deque()
+        self.passed_over: Counter[Kind] = Counter()
+        self.seconds = 0.0
+        self._folder = folder
+        self._places = places
+        self._stop = stop
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="scan", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the scan if it still goes on, and raise what went wrong in it."""
+        if not self.work.finished:
+            self._stop.set()
+        self._thread.join()
+        self.work.discard()
+        if self._error:
+            raise self._error
+
+    def _run(self) -> None:
+        started = time.perf_counter()
+        try:
+            with Catalog(self._folder, write=False) as catalog:
+                for place in self._places:
+                    self._scan(catalog, place)
+        except BaseException as error:  # handed over to the main thread
+            self._error = error
+        finally:
+            self.seconds = time.perf_counter() - started
+            self.work.close()
+
+    def _scan(self, catalog: Catalog, place: Place) -> None:
+        unreadable: list[str] = []
+
+        def report(path: str, error: OSError) -> None:
+            unreadable.append(path)
+            self.skipped.append(Skipped(path, error.strerror or str(error)))
+
+        seen: set[int] = set()
+        for folder in scan.walk(place.path, place.root, place.options, report):
+            if self._stop.is_set():
+                return
+            number = catalog.files.folder_id(folder.path)
+            if any(is_within(folder.path, kept) for kept in place.kept):
+                continue
+            self.passed_over.update(folder.passed_over.values())
+            if number is not None and not (folder.files or folder.unreadable):
+                continue  # nothing of it is left; that is dealt with below
+            if number is None:
+                changes = scan.compare(folder.files, {})
+            else:
+                seen.add(number)
+                known, failed = catalog.files.known_in(number), catalog.files.failed_in(number)
+                changes = scan.compare(folder.files, known, failed=failed, unreadable=folder.unreadable)
+                self._count_known(folder.files, known, failed)
+            self._list(folder, changes)
+        self._list_gone(catalog, place, seen, unreadable)
+
+    def _list_gone(self, catalog: Catalog, place: Place, seen: set[int], unreadable: list[str]) -> None:
+        """List what is known of folders in which nothing was found, unless their disk has gone during the scan."""
+        is_there = False
+        for number, path in catalog.files.folders_at(place.path):
+            untouched = any(is_within(path, other) for other in (*unreadable, *place.kept))
+            known = {} if number in seen or untouched else catalog.files.known_in(number)
+            if not known:
+                continue
+            why = None if is_there else scan.absence(place.root, may_be_empty=False)
+            if why:
+                self.skipped.append(Skipped(place.root, f"{why} all of a sudden; its images are kept"))
+                return
+            is_there = True
+            self._list(scan.Folder(path, {}), scan.compare({}, known))
+
+    def _count_known(self, files: scan.Files, known: scan.Files, failed: Mapping[bytes, bool]) -> None:
+        """Count the files that an earlier run has found to be no images, as far as they have not changed."""
+        self.passed_over.update(
+            kind_of_file(name)
+            for name, is_no_image in failed.items()
+            if is_no_image and files.get(name) == known.get(name)
+        )
+
+    def _list(self, folder: scan.Folder, changes: scan.FolderChanges) -> None:
+        self.unchanged += changes.unchanged
+        self.to_do += len(changes.new) + len(changes.changed) + len(changes.gone)
+        for name in sorted([*changes.new, *changes.changed]):
+            path = os.path.join(folder.path, os.fsdecode(name))
+            self.work.put(Work("file", FileRecord(path, *folder.files[name])))
+        for name in changes.gone:
+            self.work.put(Work("gone", FileRecord(os.path.join(folder.path, os.fsdecode(name)), 0, 0)))

@@ -1,0 +1,1 @@
+"""What a user asks, from words to one frozen record."""

@@ -1,0 +1,160 @@
+"""From words to a query: those of a command line, of an API call or of a batch line."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmsearch.base import config
+from mmsearch.base.errors import UsageError
+from mmsearch.base.paths import absolute
+from mmsearch.base.text import one_line
+from mmsearch.query.filters import FILTER_WORDS, Filters
+from mmsearch.query.query import Query
+from mmsearch.query.terms import Term, checked, checked_id, from_json, image_term, like_term, split_weight
+
+# What words may be given, and their types. They are the same in `Collection.search`, in a batch line's JSON object and,
+# with - for _, on the command line.
+_PATH = (str, os.PathLike)
+TERM_WORDS: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "plus": (str, list, tuple),
+    "minus": (str, list, tuple),
+    "image": (*_PATH, bytes, list, tuple),
+    "like": (*_PATH, int, list, tuple),
+    "expr": (str,),
+    "terms": (list, tuple),
+    "more": (*_PATH, int, list, tuple),
+    "less": (*_PATH, int, list, tuple),
+}
+OPTION_WORDS: dict[str, tuple[type, ...]] = {
+    "top": (int,),
+    "min_score": (int, float),
+    "min_confidence": (int, float),
+    "likely": (bool,),
+    "diverse": (bool,),
+    "diverse_at": (int, float),
+    "include_self": (bool,),
+    "exact": (bool,),
+    "offline": (bool,),
+    "templates": (bool,),
+    "centring": (bool,),
+    "allow_private_urls": (bool,),
+}
+WORDS = TERM_WORDS | FILTER_WORDS | OPTION_WORDS
+
+# Two ways to say one thing: `likely` is the least confidence `config.LIKELY`.
+_HOW_SURE = {"likely", "min_confidence"}
+
+# Terms of one query. Each may cost a model's pass or a decoder's, and no question that somebody means has so many.
+MOST_TERMS = 100
+
+
+def from_words(words: Mapping[str, Any]) -> Query:
+    """A query from `WORDS`; those that are None count as not given. Raises `UsageError`."""
+    given = {name: value for name, value in words.items() if value is not None}
+    for name, value in given.items():
+        kinds = WORDS.get(name)
+        if kinds is None:
+            raise UsageError(f"{name!r} is no option of a query; there are {', '.join(WORDS)}")
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds) or not _is_sound(value):
+            raise UsageError(f"{one_line(repr(value))} is no value for {name!r}")
+    if "diverse_at" in given:
+        given.setdefault("diverse", True)
+    if given.pop("likely", False):
+        if "min_confidence" in given:
+            raise UsageError("--likely and --min-confidence both say how sure results must be", "give one of them")
+        given["min_confidence"] = config.LIKELY
+    return Query(
+        terms=gather(**{name: given[name] for name in TERM_WORDS if name in given and name not in {"more", "less"}}),
+        more=_indexed(given.get("more", ()), "more"),
+        less=_indexed(given.get("less", ()), "less"),
+        filters=Filters.from_words({name: given[name] for name in FILTER_WORDS if name in given}),
+        **{name: given[name] for name in OPTION_WORDS if name in given},
+    )
+
+
+def overriding(before: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
+    """All words together; `words` win over those `before`, also where they say the least confidence in another way."""
+    replaced = _HOW_SURE if _HOW_SURE & words.keys() else set()
+    return {name: value for name, value in before.items() if name not in replaced} | dict(words)
+
+
+def _is_sound(value: Any) -> bool:
+    """Whether all texts in a value, in JSON's types, can be names of files."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_sound, value))
+    if isinstance(value, dict):
+        return all(map(_is_sound, value.values()))
+    try:
+        return not isinstance(value, str) or os.fsencode(value) is not None
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+
+
+def _indexed(value: Any, name: str) -> tuple[int | str, ...]:
+    """Ids or absolute paths."""
+    images: list[int | str] = []
+    for one in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(one, bool) or not isinstance(one, (*_PATH, int)):
+            raise UsageError(f"{one!r} is no image for {name!r}", "it takes paths and ids")
+        images.append(checked_id(one) if isinstance(one, int) else absolute(one))
+    return tuple(dict.fromkeys(images))
+
+
+def gather(
+    *,
+    text: Any = None,
+    plus: Any = None,
+    minus: Any = None,
+    image: Any = None,
+    like: Any = None,
+    expr: Any = None,
+    terms: Any = None,
+) -> tuple[Term, ...]:
+    """The terms that all these give together, in this order; see `Collection.search`. Raises `UsageError`."""
+    found = [from_json(fields) for fields in terms or ()]
+    if text is not None:
+        found.append(Term("text", checked(text, "text", str)))
+    if expr is not None:
+        from mmsearch.query.expression import parse
+
+        found += parse(checked(expr, "expr", str))
+    found += [_text(value, "plus") for value in _several(plus)]
+    found += [_text(value, "minus") for value in _several(minus)]
+    found += [image_term(*_weighted(value, "image")) for value in _several(image)]
+    found += [like_term(*_weighted(value, "like")) for value in _several(like)]
+    if len(found) > MOST_TERMS:
+        raise UsageError(f"a query of {len(found)} terms", f"{MOST_TERMS} are the most")
+    return tuple(found)
+
+
+def _text(value: Any, name: str) -> Term:
+    """A text of `plus` or `minus`, which says the sign, so the weight must not."""
+    words, weight = _weighted(value, name)
+    if weight is None:
+        words, weight = split_weight(checked(words, name, str))
+    weight = 1.0 if weight is None else weight
+    if weight < 0:
+        raise UsageError(f"{weight:g} is no weight for --{name}", "it is over 0: --plus adds, --minus takes away")
+    return Term("text", checked(words, name, str), -weight if name == "minus" else weight)
+
+
+def _several(values: Any) -> Iterable[Any]:
+    """One value, or a list of them. (A pair of a value and its weight is written inside a list.)"""
+    if values is None:
+        return ()
+    return values if isinstance(values, list | tuple) else (values,)
+
+
+def _weighted(value: Any, name: str) -> tuple[Any, float | None]:
+    if not isinstance(value, list | tuple):
+        return value, None
+    if len(value) != 2 or isinstance(value[1], bool) or not isinstance(value[1], int | float):
+        raise UsageError(f"{value!r} is no value for {name}", "with a weight it is a pair such as ['sunset', 0.5]")
+    try:
+        return value[0], float(value[1])
+    except OverflowError:
+        return value[0], math.inf

@@ -1,0 +1,106 @@
+"""The last answer of a terminal, so that the next question can refer to its results: `--more 3 --less 7`.
+
+One small file for each terminal session and collection, in the user's cache, readable by the user alone. A terminal is
+known by its device and by the session of its shell, so that a window that is opened later starts with nothing; where
+there is none (a script, cron), only a session that the user names is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mmsearch.base import config
+from mmsearch.base.errors import SourceError
+from mmsearch.base.paths import make_private
+
+_FOLDER = "answers"
+
+# Seconds after which an answer is forgotten.
+_LIFETIME = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class LastAnswer:
+    """The words of a question, as `parse.from_words` takes them, and the paths of its results, best first."""
+
+    asked_at: float
+    label: str
+    words: dict[str, Any]
+    paths: list[str]
+
+    @property
+    def when(self) -> str:
+        """When it was asked, in local time."""
+        moment = datetime.fromtimestamp(self.asked_at)
+        return f"{moment:%H:%M}" if moment.date() == datetime.now().date() else f"{moment:%Y-%m-%d %H:%M}"
+
+    def at(self, rank: int) -> str:
+        """The path of a result. Raises `SourceError`."""
+        if not 1 <= rank <= len(self.paths):
+            raise SourceError(
+                f"the last answer, to {self.label}, has no result {rank}", f"it has {len(self.paths)}, counted from 1"
+            )
+        return self.paths[rank - 1]
+
+
+def save(collection: Path, session: str | None, label: str, words: Mapping[str, Any], paths: list[str]) -> None:
+    """Keep an answer, if there is a terminal or a session; in a cache that cannot be written, nothing is kept."""
+    place = _place(collection, session)
+    if place is None:
+        return
+    with contextlib.suppress(OSError):
+        make_private(place.parent)
+        _forget_old(place.parent)
+        temporary = place.with_suffix(f".{os.getpid()}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            json.dump(asdict(LastAnswer(time.time(), label, dict(words), paths)), file)
+        temporary.replace(place)
+
+
+def load(collection: Path, session: str | None) -> LastAnswer:
+    """The last answer. Raises `SourceError` where there is none."""
+    place = _place(collection, session)
+    if place is None:
+        raise SourceError("there is no terminal whose last answer could be refined", "name a session: --session NAME")
+    try:
+        answer = LastAnswer(**json.loads(place.read_text("ascii")))
+        if 0 <= time.time() - answer.asked_at < _LIFETIME:
+            return answer
+    except (OSError, ValueError, TypeError):  # there is none, or another version wrote it
+        pass
+    where = f"the session {session!r}" if session else "this terminal"
+    raise SourceError(f"{where} has no answer from this collection yet", "ask something first")
+
+
+def _place(collection: Path, session: str | None) -> Path | None:
+    key = f"session {session}" if session else _terminal()
+    if key is None:
+        return None
+    named = "\0".join([key, os.path.realpath(collection)])
+    return config.cache_dir() / _FOLDER / f"{hashlib.sha256(os.fsencode(named)).hexdigest()[:32]}.json"
+
+
+def _terminal() -> str | None:
+    if not hasattr(os, "ttyname"):  # Windows
+        return None
+    for descriptor in (0, 2, 1):
+        with contextlib.suppress(OSError):
+            return f"terminal {os.ttyname(descriptor)} {os.getsid(0)}"
+    return None
+
+
+def _forget_old(folder: Path) -> None:
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LIFETIME:
+                path.unlink()

@@ -1,0 +1,1 @@
+"""Searching: embed, find candidates, rank them exactly, say how sure they are."""

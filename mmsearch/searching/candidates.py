@@ -1,0 +1,88 @@
+"""Which contents may be the best matches: from the vector files, and from the catalog where they do not reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmsearch.base.errors import StorageError
+from mmsearch.store.catalog import Catalog, StoredEncoder, VectorFile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmsearch.vectors.faiss_file import VectorIndex
+
+# Contents. A folder (or another filter) of up to so many is compared as a whole: 60 ms for 20,000.
+EXACT_SUBSET = 20_000
+
+# How many times more lists a filtered search looks into at the most: fewer of what a list holds is allowed.
+_MOST_PROBES_FACTOR = 16
+
+
+class FilesMoved(Exception):  # noqa: N818  (a signal, not an error that a user sees)
+    """The vector files that the catalog named have been replaced since; look again."""
+
+
+class CandidateSource:
+    """The open vector files of one encoder, and what of the catalog lies beyond them."""
+
+    def __init__(self, catalog: Catalog, notice: Callable[[str], None]) -> None:
+        """`notice` gets one line where a vector file cannot be used; the answer is then right, but slower."""
+        self._catalog = catalog
+        self._notice = notice
+        self._open: dict[str, VectorIndex] = {}
+        self._refused: set[str] = set()
+
+    def refresh(self, stored: StoredEncoder, *, last_try: bool) -> list[tuple[VectorFile, VectorIndex]]:
+        """Open what the catalog names now. Raises `FilesMoved` for a missing file, unless this is the last try."""
+        current = self._catalog.vector_files.of(stored.id)
+        self._open = {file.name: self._open[file.name] for file in current if file.name in self._open}
+        usable = []
+        for file in current:
+            index = self._open.get(file.name) or self._opened(file, last_try)
+            if index is None:
+                break  # what comes after a gap is read from the catalog too
+            self._open[file.name] = index
+            usable.append((file, index))
+        return usable
+
+    def _opened(self, file: VectorFile, last_try: bool) -> VectorIndex | None:
+        from mmsearch.vectors.faiss_file import VectorIndex
+
+        path = self._catalog.folder / file.name
+        try:
+            return VectorIndex(path, size=file.bytes, head_bytes=file.head_bytes, head_digest=file.head_digest)
+        except StorageError as error:
+            if not last_try and not path.exists():
+                raise FilesMoved from error
+            if file.name not in self._refused:
+                self._notice(f"{error.message}; searching without it, `mmsearch index` will write it again")
+                self._refused.add(file.name)
+            return None
+
+    def search(
+        self,
+        usable: list[tuple[VectorFile, VectorIndex]],
+        vectors: NDArray[np.float32],
+        wanted: int,
+        allowed: NDArray[np.int64] | None = None,
+    ) -> list[NDArray[np.int64]]:
+        """About `wanted` content ids for each of the unit `vectors` (n, dim), from all files together."""
+        found = []
+        for file, index in usable:
+            probes = file.probes
+            if allowed is not None and len(allowed):
+                probes = round(probes * min(_MOST_PROBES_FACTOR, max(1.0, file.count / len(allowed))))
+            found.append(index.search(vectors, wanted, probes=probes, allowed=allowed))
+        if not found:
+            return [np.empty(0, np.int64) for _ in vectors]
+        ids = np.concatenate(found, axis=1)
+        return [row[row >= 0] for row in ids]
+
+
+def covered(usable: list[tuple[VectorFile, VectorIndex]]) -> tuple[int, int]:
+    """Up to which content id the files reach without a gap, and how many vectors they hold."""
+    return (usable[-1][0].watermark if usable else 0), sum(index.count for _, index in usable)

@@ -1,0 +1,89 @@
+"""Files and folders are brought to the disk, and nothing stays open."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mmsearch.base.durable import read_json, sync, write_json
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, os.stat_result]]:
+    """The descriptors that were brought to the disk, and what they were of."""
+    calls: list[tuple[int, os.stat_result]] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        calls.append((descriptor, os.fstat(descriptor)))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    return calls
+
+
+@pytest.mark.parametrize("name", ["file", "folder"])
+def test_files_and_folders(tmp_path: Path, synced: list[tuple[int, os.stat_result]], name: str) -> None:
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"content")
+    sync(path)
+    if name == "folder" and os.name == "nt":
+        assert synced == []
+        return
+    ((descriptor, status),) = synced
+    assert os.path.samestat(status, path.stat()) and stat.S_ISDIR(status.st_mode) == (name == "folder")
+    assert name == "folder" or path.read_bytes() == b"content"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_a_disk_that_refuses_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+
+    def full(descriptor: int) -> None:
+        opened.append(descriptor)
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        sync(path)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        sync(tmp_path / "none")
+
+
+def test_json_is_whole_private_and_replaced(tmp_path: Path, synced: list[tuple[int, os.stat_result]]) -> None:
+    path = tmp_path / "note.json"
+    for content in ({"a": [1, "é"]}, {}):
+        write_json(path, content)
+        assert read_json(path) == content
+    assert len(synced) == 2 and list(tmp_path.iterdir()) == [path]
+    assert os.name == "nt" or stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_json_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "note.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert read_json(path) == {"a": 1} and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff"])
+def test_what_is_no_object_reads_as_an_empty_one(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "note.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert read_json(path) == {}

@@ -1,0 +1,115 @@
+"""Samples of the harnesses that kill runs and crowd collections; the full ones are marked `slow`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import crowd
+import kill_runs
+import pool
+import pytest
+
+from mmsearch.indexing import refresh
+
+
+@pytest.fixture(autouse=True)
+def usual_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The harnesses have vector files written often; what they change is put back."""
+    for name in ("MOST_DELTA", "MOST_RECENT_COUNT", "MOST_REMOVED_COUNT"):
+        monkeypatch.setattr(refresh, name, getattr(refresh, name))
+
+
+def test_a_dozen_kills(tmp_path: Path) -> None:
+    report = kill_runs.kill_runs(tmp_path, kills=12, seed=7, images=20)
+    assert report.problems == []
+    assert report.kills == 12
+    assert report.images_checked > 60
+
+
+@pytest.mark.slow
+def test_two_hundred_kills(tmp_path: Path) -> None:
+    report = kill_runs.kill_runs(tmp_path, kills=200, seed=2024, images=120)
+    assert report.problems == []
+    assert (report.kills, report.mid_run > 20) == (200, True)
+
+
+def kill_models(kills: int, tmp_path: Path) -> list[dict[str, Any]]:
+    """What the harness for model files reports; it forks, and so needs a process of its own."""
+    command = [
+        sys.executable,
+        Path(crowd.__file__).with_name("kill_models.py"),
+        "--kills",
+        str(kills),
+        "--seed",
+        "2024",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_a_few_kills_of_model_files(tmp_path: Path) -> None:
+    reports = kill_models(2, tmp_path)
+    assert [(report["what"], report["kills"], report["problems"]) for report in reports] == [
+        ("download", 2, []),
+        ("export", 2, []),
+    ]
+
+
+@pytest.mark.slow
+def test_a_hundred_kills_of_model_files(tmp_path: Path) -> None:
+    download, export = kill_models(100, tmp_path)
+    assert (download["problems"], download["resumed"] > 10) == ([], True)
+    assert (export["problems"], export["left_behind"] > 10) == ([], True)
+
+
+def check_crowd(report: dict[str, object]) -> None:
+    assert report["problems"] == []
+    assert report["fewest_queries"], "every reader has had an answer"
+    assert report["runs"]
+
+
+def test_a_few_readers(tmp_path: Path) -> None:
+    check_crowd(crowd.crowd(tmp_path, readers=4, seconds=3, seed=7, stable=15, changing=20))
+
+
+@pytest.mark.slow
+def test_twenty_readers(tmp_path: Path) -> None:
+    check_crowd(crowd.crowd(tmp_path, readers=20, seconds=90, seed=2024))
+
+
+def test_the_judge_sees_wrong_answers(tmp_path: Path) -> None:
+    """The crowd's harness can fail."""
+    world = crowd.World(tmp_path)
+    world.make(seed=1, stable=10, changing=4)
+    judge = crowd.Judge(tmp_path)
+    truth = [(path, content, judge._score(0, content)) for path, content in judge.stable.items()]
+    right = sorted(truth, key=lambda row: -row[2])
+    assert judge.text(0, 1000, right) == []
+    (first, *others), other = right, right[1]
+    assert judge.text(0, 1000, others) == [f"{first[0]} is missing"]
+    assert judge.text(0, 5, right[:5]) == []
+    assert judge.text(0, 5, right[1:6]) == [f"{first[0]} is missing"]
+    assert judge.text(0, 1000, [first, *right]) == ["a path comes twice, or too many do"]
+    assert "scores do not fall" in judge.text(0, 1000, right[::-1])
+    assert len(judge.text(0, 1000, [(first[0], other[1], first[2]), *others])) == 1
+    assert len(judge.text(0, 1000, [(first[0], first[1], first[2] + 0.1), *others])) == 1
+
+
+def test_the_state_after_a_kill_sees_wrong_catalogs(tmp_path: Path) -> None:
+    """The killing harness can fail."""
+    made = pool.make_pool(tmp_path, 3, seed=1)
+    one, two, three = made.files
+    good = pool.State({"/a": one, "/b": two}, {one: made.embeddings[one], two: made.embeddings[two]}, [], 0)
+    assert good.problems(made) == []
+    mixed = {one: made.embeddings[three], two: made.embeddings[two]}
+    assert pool.State({"/a": one}, mixed, [], 0).problems(made) == ["/a has another image's embedding"]
+    assert pool.State({"/a": three}, good.embeddings, [], 0).problems(made) == ["/a has no embedding"]
+    assert pool.State({"/a": "?"}, {}, [], 0).problems(made) == ["/a has a content that never was"]
+    assert pool.State({}, {}, ["corrupt"], 0).problems(made) == ["corrupt"]

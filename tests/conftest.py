@@ -41,7 +41,16 @@ def pytest_configure() -> None:
     _point_at(Path(_home.name), _session)
     _session.setenv("HF_HOME", os.path.join(_home.name, "huggingface"))
     _session.setenv("HF_HUB_OFFLINE", "1")
-    for name in ("MMSEARCH_COLLECTION", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_TOKEN", "NO_COLOR", "PYTHONWARNINGS"):
+    for name in (
+        "MMSEARCH_COLLECTION",
+        "HF_ENDPOINT",
+        "HF_HUB_CACHE",
+        "HF_TOKEN",
+        "NO_COLOR",
+        "PYTHONWARNINGS",
+        "COLUMNS",
+        "LINES",
+    ):
         _session.delenv(name, raising=False)
 
 

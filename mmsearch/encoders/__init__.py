@@ -162,7 +162,7 @@ def short_name(spec: str) -> str:
     return next((card.alias for card in model_names.EVERY_ALIAS.values() if card.spec == spec), spec)
 
 
-def choose_default(notice: Callable[[str], None] = _say_nothing, better: str = "name it with --model") -> str:
+def choose_default(notice: Callable[[str], None] = _say_nothing, better: str = "name it with --model {}") -> str:
     """The model of a new collection whose user has named none.
 
     That is `clip` where its weights are on this disk or the model hub answers within `config.HUB_PROBE_SECONDS`; else

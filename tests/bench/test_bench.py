@@ -14,7 +14,7 @@ from PIL import Image
 from mmsearch.encoders.names import ALIASES, STARTER
 
 BENCH = Path(__file__).parent
-SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
+SAMPLE_DATA = Path(__file__).parents[2] / "sample_data"
 
 
 def run(script: str, *options: object) -> dict[str, Any]:

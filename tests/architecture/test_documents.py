@@ -18,7 +18,7 @@ _LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
 def missing(document: str, beside: Path) -> list[str]:
-    """Files and folders of the repository that a document names in vain; examples of users' files are not looked for."""
+    """Files and folders of the repository that a document names in vain; files of an example are not looked for."""
     ours = ("mmsearch/", "tests/", "sample_data/", "base/", "images/", "encoders/", "query/", "vectors/", "store/")
     ours += (
         "rendering/",

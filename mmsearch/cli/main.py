@@ -46,7 +46,7 @@ def _run(arguments: list[str], debug: bool) -> int:
             raise
         message = error.format_message() or "no command given"
         message = " ".join(message.split()).removesuffix(".")
-        return _complain(f"{message}; `mmsearch --help` explains the usage", error.exit_code)
+        return _complain(f"{message}; see `{_command_of(error)} --help`", error.exit_code)
     except Exception as error:
         if debug:
             raise
@@ -54,6 +54,12 @@ def _run(arguments: list[str], debug: bool) -> int:
             _discard_output()
             return _complain(f"cannot write: {error.strerror}; make room on the disk, or write to another one", 1)
         return _complain(f"unexpected {type(error).__name__}: {error}; run again with --debug to see where", 1)
+
+
+def _command_of(error: BaseException) -> str:
+    """The command that a usage error is about, as it is typed."""
+    context = getattr(error, "ctx", None)
+    return context.command_path if context is not None else "mmsearch"
 
 
 def _open_missing() -> None:

@@ -21,7 +21,7 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         metavar="TYPE",
-        help="What the model calculates in: fp32, bf16 or fp16; auto: the fastest that keeps the ranking.",
+        help="Numeric precision of the model: fp32, bf16 or fp16; auto: the fastest that keeps the ranking.",
     ),
 ]
 WaitOption = Annotated[
@@ -30,7 +30,7 @@ WaitOption = Annotated[
         "--wait",
         min=0.0,
         metavar="SECONDS",
-        help="How long to wait for another mmsearch that writes to the collection; `inf`: until it has ended.",
+        help="Wait this long for another mmsearch that is writing to the collection; `inf`: until it is done.",
         show_default="not at all",
     ),
 ]
@@ -58,7 +58,7 @@ DecodeMemoryOption = Annotated[
     typer.Option(
         min=256,
         metavar="MB",
-        help="What all decoding processes together may take; fewer of them run where it is little. [default: "
+        help="Memory limit for all decoding processes together; a low limit means fewer of them. [default: "
         "no bound on the sum]",
     ),
 ]

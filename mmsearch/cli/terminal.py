@@ -60,7 +60,7 @@ def named_protocol() -> Protocol | None:
         if name == protocol:
             return protocol
     if name:
-        raise UsageError(f"{VARIABLE}={name} is no way to draw pictures", f"there are {', '.join(PROTOCOLS)}")
+        raise UsageError(f"unknown way to draw pictures: {VARIABLE}={name}", f"choose {', '.join(PROTOCOLS)}")
     return None
 
 

@@ -195,7 +195,7 @@ class _Doctor:
         if self._left_by:
             yield _Result(f"{self._left_by} did not end as it should; what it had stored is kept", ok=True)
         if not left and not self._left_by:
-            yield _Result("dead runs have left nothing", ok=True)
+            yield _Result("no leftovers of interrupted runs", ok=True)
 
 
 def _references(catalog: Catalog) -> Iterator[_Result]:

@@ -205,7 +205,7 @@ def _download(
 
     etag, size = metadata.etag, metadata.size
     if not etag or not metadata.commit_hash or not _SAFE_ETAG.fullmatch(etag):
-        raise ModelUnavailableError(f"{host()} is no model hub", "check HF_ENDPOINT")
+        raise ModelUnavailableError(f"{host()} does not answer as a model hub does", "check HF_ENDPOINT")
     if size and size >= _WORTH_A_NOTICE:
         notice(f"downloading {repo} ({size / 1e6:,.0f} MB) from {host()}")
     blob = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"), "blobs", etag)

@@ -268,7 +268,7 @@ def _build(source: ModelSource, files: ModelFiles, device: torch.device, precisi
     if files.config["text_cfg"].get("hf_model_name") and not _has_transformers():
         raise ModelError("this model's text tower needs the transformers package", "pip install transformers")
     prefix = "" if precision == "fp32" or device.type == "cuda" else "pure_"
-    with _model_errors(f"{source.spec} is no model that open_clip can build"):
+    with _model_errors(f"open_clip cannot build {source.spec}"):
         model: torch.nn.Module = open_clip.create_model(
             files.name,
             load_weights=False,

@@ -110,7 +110,7 @@ def _repository(source: ModelSource, fetch: _Fetcher) -> ModelFiles:
 def _directory(source: ModelSource) -> ModelFiles:
     folder = Path(source.path)
     if not folder.is_dir():
-        raise ModelUnavailableError(f"there is no folder {folder}", "check the path after local-dir:")
+        raise ModelUnavailableError(f"no such folder: {folder}", "check the path after local-dir:")
     config = _read_config(folder / CONFIG_NAME)
     tokenizer = folder if config["text_cfg"].get("hf_tokenizer_name") else None
     return ModelFiles(source.spec, config, _weights_in(folder), tokenizer)
@@ -119,7 +119,7 @@ def _directory(source: ModelSource) -> ModelFiles:
 def _checkpoint(source: ModelSource, fetch: _Fetcher) -> ModelFiles:
     path = Path(source.path)
     if not path.is_file():
-        raise ModelUnavailableError(f"there is no file {path}", f"check the path after {source.architecture}:")
+        raise ModelUnavailableError(f"no such file: {path}", f"check the path after {source.architecture}:")
     config = openclip_tables.architecture_config(source.architecture)
     return ModelFiles(source.architecture, config, path, _fetch_tokenizer(config, fetch))
 
@@ -176,7 +176,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ModelUnavailableError(f"{path} is missing", "a model folder needs it beside the weights") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is no configuration of an open_clip model: {error}") from error
+        raise ModelError(f"{path} is not a configuration of an open_clip model: {error}") from error
     for name in names:
         if name and (not isinstance(name, str) or ":" in name or ".." in name or name.startswith(("/", "\\", "~"))):
             raise ModelError(f"{path} names {name!r}, which is outside of the model", "use a model that you trust")

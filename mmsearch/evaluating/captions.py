@@ -168,7 +168,7 @@ def _rows(path: str) -> Iterator[_Row]:
         ".txt": _from_csv,
     }
     if not os.path.exists(path):
-        raise SourceError(f"there is no {path}", _FORMS)
+        raise SourceError(f"no such file: {path}", _FORMS)
     if ending not in readers:
         raise SourceError(f"{path} has none of the known endings", _FORMS)
     try:
@@ -192,18 +192,18 @@ def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{where} is no JSON: {one_line(str(error))}", _FORMS) from error
+        raise SourceError(f"{where} is not valid JSON: {one_line(str(error))}", _FORMS) from error
 
 
 def _from_record(record: Any, where: str) -> _Row:
     """A JSON object with a file and its captions, whatever common names its fields have."""
     if not isinstance(record, dict):
-        raise SourceError(f"{where} is no JSON object", 'a line is {"file": "cat.jpg", "captions": ["a cat"]}')
+        raise SourceError(f"{where} is not a JSON object", 'a line is {"file": "cat.jpg", "captions": ["a cat"]}')
     name, captions = _field(record, _FILE_FIELDS, where), _field(record, _CAPTION_FIELDS, where)
     if isinstance(captions, str):
         captions = [captions]
     if not isinstance(name, str) or not name or "\0" in name:
-        raise SourceError(f"{where}: the file is {one_line(repr(name))}, which is no name", "write a path as text")
+        raise SourceError(f"{where}: the file is {one_line(repr(name))}, which is not a name", "write a path as text")
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise SourceError(f"{where}: the captions are {one_line(repr(captions))}", "write a list of texts")
     split, content = record.get(_SPLIT_FIELD), record.get("hash")

@@ -189,7 +189,7 @@ class _Reader:
         if self.kind == "word":
             name = self.word.lower()
             if name not in FIELDS:
-                self.fail(f"{self.word!r} is no field")
+                self.fail(f"unknown field {self.word!r}")
             if other is not None and FIELDS[name] is not _type(other):
                 self.fail(f"{name} is a {'text' if FIELDS[name] is str else 'number'}, its counterpart is not")
             self.next()
@@ -216,7 +216,7 @@ class _Reader:
             try:
                 return parse_size(self.word + self.unit)
             except UsageError:
-                self.fail(f"{self.word + self.unit!r} is no number")
+                self.fail(f"cannot read {self.word + self.unit!r} as a number")
         number = float(self.word)
         if abs(number) == float("inf"):
             self.fail(f"{self.word} is too large")

@@ -47,7 +47,7 @@ def period(text: str, now: datetime | None = None) -> Period:
         return start, start + timedelta(seconds=1)
     except (ValueError, OverflowError, OSError) as error:
         hint = "write 2021, 2021-07, 2021-07-31, yesterday, `3 weeks ago`, `July 2021` or `last summer`"
-        raise UsageError(f"{text!r} is no date", hint) from error
+        raise UsageError(f"cannot read {text!r} as a date", hint) from error
 
 
 def _numbers(words: str, now: datetime) -> Period | None:

@@ -126,20 +126,20 @@ def _several(words: Mapping[str, Any], *names: str, kinds: tuple[type, ...]) -> 
         values = list(value) if isinstance(value, list | tuple) else [value]
         for one in values:
             if not isinstance(one, kinds):
-                raise UsageError(f"{one!r} is no value for {name!r}")
+                raise UsageError(f"invalid value {one!r} for {name!r}")
         found += values
     return found
 
 
 def _folder(path: str | os.PathLike[str]) -> str:
     if not os.fspath(path):
-        raise UsageError("'' is no folder", "--in takes a path; . is the current folder")
+        raise UsageError("the name of a folder is empty", "--in takes a path; . is the current folder")
     return absolute(path)
 
 
 def _clean(text: str, name: str) -> str:
     if not text or "\0" in text or len(text) > _LONGEST:
-        raise UsageError(f"{text!r} is no value for --{name}", "leave it out, or say what to look for")
+        raise UsageError(f"invalid value {text!r} for --{name}", "leave it out, or say what to look for")
     return text
 
 
@@ -171,7 +171,7 @@ def _size(words: Mapping[str, Any], name: str) -> int | None:
 def _pixels(words: Mapping[str, Any], name: str) -> int | None:
     value: int | None = words.get(name)
     if value is not None and not 0 <= value <= _LARGEST:
-        raise UsageError(f"{value} is no number of pixels for --{name.replace('_', '-')}", "it takes a number from 0")
+        raise UsageError(f"invalid number of pixels {value} for --{name.replace('_', '-')}", "it takes a number from 0")
     return value
 
 
@@ -181,7 +181,7 @@ def _orientation(value: str | None) -> Orientation | None:
     for known in ORIENTATIONS:
         if value.lower() == known:
             return known
-    raise UsageError(f"{value!r} is no orientation", f"there are {', '.join(ORIENTATIONS)}")
+    raise UsageError(f"unknown orientation {value!r}", f"choose {', '.join(ORIENTATIONS)}")
 
 
 def _format(name: str) -> tuple[str, ...]:
@@ -197,5 +197,5 @@ def _near(value: Any) -> Near:
             raise ValueError("out of range")
     except (ValueError, TypeError, OverflowError) as error:
         hint = "it takes degrees and kilometres, LAT,LON,KM, for example 48.86,2.35,10"
-        raise UsageError(f"{value!r} is no place for --near", hint) from error
+        raise UsageError(f"cannot read {value!r} as a place for --near", hint) from error
     return Near(latitude, longitude, km)

@@ -58,9 +58,9 @@ def from_words(words: Mapping[str, Any]) -> Query:
     for name, value in given.items():
         kinds = WORDS.get(name)
         if kinds is None:
-            raise UsageError(f"{name!r} is no option of a query; there are {', '.join(WORDS)}")
+            raise UsageError(f"unknown option {name!r} of a query", f"choose {', '.join(WORDS)}")
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds) or not _is_sound(value):
-            raise UsageError(f"{one_line(repr(value))} is no value for {name!r}")
+            raise UsageError(f"invalid value {one_line(repr(value))} for {name!r}")
     if "diverse_at" in given:
         given.setdefault("diverse", True)
     if given.pop("likely", False):
@@ -99,7 +99,7 @@ def _indexed(value: Any, name: str) -> tuple[int | str, ...]:
     images: list[int | str] = []
     for one in value if isinstance(value, list | tuple) else (value,):
         if isinstance(one, bool) or not isinstance(one, (*_PATH, int)):
-            raise UsageError(f"{one!r} is no image for {name!r}", "it takes paths and ids")
+            raise UsageError(f"invalid image {one!r} for {name!r}", "it takes paths and ids")
         images.append(checked_id(one) if isinstance(one, int) else absolute(one))
     return tuple(dict.fromkeys(images))
 
@@ -138,7 +138,9 @@ def _text(value: Any, name: str) -> Term:
         words, weight = split_weight(checked(words, name, str))
     weight = 1.0 if weight is None else weight
     if weight < 0:
-        raise UsageError(f"{weight:g} is no weight for --{name}", "it is over 0: --plus adds, --minus takes away")
+        raise UsageError(
+            f"invalid weight {weight:g} for --{name}", "give a number over 0: --plus adds, --minus takes away"
+        )
     return Term("text", checked(words, name, str), -weight if name == "minus" else weight)
 
 
@@ -153,7 +155,7 @@ def _weighted(value: Any, name: str) -> tuple[Any, float | None]:
     if not isinstance(value, list | tuple):
         return value, None
     if len(value) != 2 or isinstance(value[1], bool) or not isinstance(value[1], int | float):
-        raise UsageError(f"{value!r} is no value for {name}", "with a weight it is a pair such as ['sunset', 0.5]")
+        raise UsageError(f"invalid value {value!r} for {name}", "with a weight it is a pair such as ['sunset', 0.5]")
     try:
         return value[0], float(value[1])
     except OverflowError:

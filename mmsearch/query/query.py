@@ -48,18 +48,18 @@ class Query:
         if self.top < 1:
             raise UsageError(f"cannot return {self.top} results", "-k/--top takes a number from 1")
         if self.min_score is not None and not math.isfinite(self.min_score):
-            raise UsageError(f"{self.min_score} is no score", "--min-score takes a cosine from -1 to 1")
+            raise UsageError(f"invalid score {self.min_score}", "--min-score takes a cosine from -1 to 1")
         if self.min_score is not None and not self.has_subject:
             raise UsageError("--min-score without a text or an image", "a list by date has no scores: leave it out")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
-            raise UsageError(f"{self.min_confidence} is no confidence", "--min-confidence takes a number from 0 to 1")
+            raise UsageError(f"invalid confidence {self.min_confidence}", "--min-confidence takes a number from 0 to 1")
         if self.min_confidence is not None and not self.has_subject:
             raise UsageError(
                 "--likely or --min-confidence without a text or an image", "a list by date has no scores: leave it out"
             )
         if not 0 < self.diverse_at <= 1:
             raise UsageError(
-                f"{self.diverse_at} is no limit for near-duplicates", "--diverse-at takes a cosine over 0, up to 1"
+                f"invalid limit for near-duplicates {self.diverse_at}", "--diverse-at takes a cosine over 0, up to 1"
             )
 
     @property

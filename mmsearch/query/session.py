@@ -71,7 +71,7 @@ def load(collection: Path, session: str | None) -> LastAnswer:
     """The last answer. Raises `SourceError` where there is none."""
     place = _place(collection, session)
     if place is None:
-        raise SourceError("there is no terminal whose last answer could be refined", "name a session: --session NAME")
+        raise SourceError("without a terminal there is no last answer to refine", "name a session: --session NAME")
     try:
         answer = LastAnswer(**json.loads(place.read_text("ascii")))
         if 0 <= time.time() - answer.asked_at < _LIFETIME:

@@ -20,9 +20,9 @@ def parse_size(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     hint = "write 500k, 10MB or 1.5GiB"
     if not found or (found[3] and not found[2]):
-        raise UsageError(f"{text!r} is no size", hint)
+        raise UsageError(f"cannot read {text!r} as a size", hint)
     factor: int = (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " ")
     number = float(found[1]) * factor
     if not 0 <= number <= _LARGEST:
-        raise UsageError(f"{text!r} is no size", hint)
+        raise UsageError(f"cannot read {text!r} as a size", hint)
     return min(round(number), _LARGEST)

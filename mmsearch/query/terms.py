@@ -34,7 +34,7 @@ class Term:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.weight) or not self.weight:
-            raise UsageError(f"{self.weight:g} is no weight for {self.label}", "a weight is a number other than 0")
+            raise UsageError(f"invalid weight {self.weight:g} for {self.label}", "a weight is a number other than 0")
         if self.kind == "text":
             _check_text(str(self.value))
 
@@ -77,7 +77,7 @@ def split_weight(text: str) -> tuple[str, float | None]:
 def checked_id(number: int) -> int:
     """An id, which is one of SQLite's integers. Raises `UsageError`."""
     if not 0 < number < 2**63:
-        raise UsageError(f"{number} is no id of an image", "ids are in the JSON of an answer")
+        raise UsageError(f"no image can have the id {number}", "ids are in the JSON of an answer")
     return number
 
 
@@ -86,12 +86,12 @@ def from_json(fields: Any) -> Term:
     try:
         kind, value, weight = fields["kind"], fields["value"], float(fields["weight"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{fields!r} is no term", "a term has kind, value and weight") from error
+        raise UsageError(f"cannot read {fields!r} as a term", "a term has kind, value and weight") from error
     if kind == "text":
         return Term("text", checked(value, "text", str), weight)
     if kind in {"image", "like"}:
         return (image_term if kind == "image" else like_term)(value, weight)
-    raise UsageError(f"{kind!r} is no kind of term", "there are text, image and like")
+    raise UsageError(f"unknown kind of term {kind!r}", "choose text, image or like")
 
 
 def image_term(value: Any, weight: float | None = None) -> Term:
@@ -120,7 +120,7 @@ def like_term(value: Any, weight: float | None = None) -> Term:
 
 def checked(value: Any, name: str, *kinds: type) -> Any:
     if not isinstance(value, kinds) or isinstance(value, bool):
-        raise UsageError(f"{value!r} is no value for {name}", "`mmsearch query --help` lists what there is")
+        raise UsageError(f"invalid value {value!r} for {name}", "`mmsearch query --help` lists what there is")
     return value
 
 

@@ -450,7 +450,7 @@ def test_wrong_usage(command: Command, sample_data: Path, indexed: Path, tmp_pat
     refused(command("eval", "--split", "test", "-C", indexed), 2, "belong to a SOURCE")
     refused(command("eval", source, "--split", "test"), 2, "has no split 'test'")
     refused(command("eval", source, "--model", "startr"), 2, "startr")
-    refused(command("eval", tmp_path / "none.jsonl"), 1, "there is no")
+    refused(command("eval", tmp_path / "none.jsonl"), 1, "no such file")
     refused(command("eval", source, "-C", tmp_path / "none"), 1, "no collection at")
     refused(command("eval", "-C", tmp_path / "none"), 1, "no collection at")
     models = ("--model", "starter", "--model", "clip")

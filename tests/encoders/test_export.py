@@ -279,7 +279,7 @@ class TestOnDisk:
         assert remains() == ["", "lock"]
 
     def test_what_is_no_fingerprint_is_no_path(self) -> None:
-        with pytest.raises(ModelError, match="is no fingerprint"):
+        with pytest.raises(ModelError, match="invalid model fingerprint"):
             export_folder.find("../../elsewhere")
 
 

@@ -138,7 +138,7 @@ def test_a_wrong_checksum_is_refused_and_forgotten(offered: Hub) -> None:
         ("unauthorized", "answered 401 for tiny/model; check HF_TOKEN"),
         ("gated", "on consent only; accept its terms at http://127.0.0.1"),
         ("broken", "answered 500 for tiny/model; try again later"),
-        ("no-hub", "is no model hub; check HF_ENDPOINT"),
+        ("no-hub", "does not answer as a model hub does; check HF_ENDPOINT"),
     ],
 )
 def test_answers_that_are_no_file(offered: Hub, fault: Fault, says: str) -> None:
@@ -219,7 +219,7 @@ def test_requests_tell_no_more_than_they_must(offered: Hub) -> None:
 
 def test_a_name_that_would_leave_the_cache_is_refused(offered: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_server, "blob_id", lambda content: "../../../escaped")
-    with pytest.raises(ModelUnavailableError, match="is no model hub"):
+    with pytest.raises(ModelUnavailableError, match="does not answer as a model hub"):
         fetch(CONFIG)
 
 

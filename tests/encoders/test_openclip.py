@@ -297,9 +297,9 @@ class TestRefused:
             load(f"tiny-clip:{tiny_siglip.safetensors}")
 
     def test_files_that_are_not_there(self, tiny_clip: TinyModel, tmp_path: Path) -> None:
-        with pytest.raises(ModelUnavailableError, match="there is no file"):
+        with pytest.raises(ModelUnavailableError, match="no such file: "):
             load(f"tiny-clip:{tmp_path / 'none.pt'}")
-        with pytest.raises(ModelUnavailableError, match="there is no folder"):
+        with pytest.raises(ModelUnavailableError, match="no such folder: "):
             load(f"local-dir:{tmp_path / 'none'}")
         with pytest.raises(ModelUnavailableError, match=r"open_clip_config\.json is missing"):
             load(f"local-dir:{tmp_path}")
@@ -310,7 +310,7 @@ class TestRefused:
     @pytest.mark.parametrize("text", ["", "[]", "{}", '{"model_cfg": 3}', '{"model_cfg": {"embed_dim": 3}}', "\xff"])
     def test_configurations_that_are_none(self, text: str, tmp_path: Path) -> None:
         (tmp_path / weight_files.CONFIG_NAME).write_bytes(text.encode("latin-1"))
-        with pytest.raises(ModelError, match="is no configuration of an open_clip model"):
+        with pytest.raises(ModelError, match="is not a configuration of an open_clip model"):
             load(f"local-dir:{tmp_path}")
 
     @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ class TestRefused:
 
     def test_a_configuration_that_open_clip_cannot_build(self, tiny_clip: TinyModel, tmp_path: Path) -> None:
         folder = edited_copy(tiny_clip, tmp_path, lambda config: config["model_cfg"].update({"surprise": 1}))
-        with pytest.raises(ModelError, match=r"no model that open_clip can build.*surprise"):
+        with pytest.raises(ModelError, match=r"open_clip cannot build .*surprise"):
             load(f"local-dir:{folder}")
 
     def test_input_that_is_not_square(self, tiny_clip: TinyModel, tmp_path: Path) -> None:

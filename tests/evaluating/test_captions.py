@@ -143,16 +143,16 @@ CAT = '{"file": "cat.jpg", "captions": ["a cat"]}'
     ("name", "content", "words"),
     [
         ("c.jsonl", "", "no captions in"),
-        ("c.jsonl", CAT + "\n{", "c.jsonl line 2 is no JSON"),
-        ("c.jsonl", "[1]", "line 1 is no JSON object"),
+        ("c.jsonl", CAT + "\n{", "c.jsonl line 2 is not valid JSON"),
+        ("c.jsonl", "[1]", "line 1 is not a JSON object"),
         ("c.jsonl", '{"captions": []}', "has no 'file'"),
         ("c.jsonl", '{"file": "cat.jpg"}', "has no 'captions'"),
         ("c.jsonl", '{"file": 3, "captions": []}', "the file is 3"),
-        ("c.jsonl", '{"file": "a\\u0000b", "captions": []}', "no name"),
+        ("c.jsonl", '{"file": "a\\u0000b", "captions": []}', "not a name"),
         ("c.jsonl", '{"file": "cat.jpg", "captions": [1]}', "the captions are [1]"),
         ("c.jsonl", '{"file": "none.jpg", "captions": ["x"]}', "--images"),
-        ("c.json", "[" * 100_000, "no JSON"),
-        ("c.json", CAT + "\n" + CAT, "no JSON"),
+        ("c.json", "[" * 100_000, "not valid JSON"),
+        ("c.json", CAT + "\n" + CAT, "not valid JSON"),
         ("c.json", '{"images": 3}', "no list 'images'"),
         ("c.json", '{"images": [{"id": 1, "file_name": "cat.jpg"}], "annotations": [{"image_id": 1, "bbox": []}]}',
          "no 'caption'"),
@@ -175,7 +175,7 @@ def test_what_cannot_be_read(folder: Path, name: str, content: str, words: str) 
 
 
 def test_not_there_or_not_text(folder: Path) -> None:
-    with pytest.raises(SourceError, match="there is no"):
+    with pytest.raises(SourceError, match="no such file"):
         captions.read(folder / "nowhere.jsonl")
     (folder / "c.csv").write_bytes(b"file,caption\ncat.jpg,\xff\xfe")
     with pytest.raises(SourceError, match="is not UTF-8"):

@@ -17,7 +17,7 @@ class Shell(StrEnum):
 
 
 def completion(shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")]) -> None:
-    """Print the script that completes commands and options when Tab is pressed.
+    """Print a completion script for bash, zsh or fish.
 
     bash: add `eval "$(mmsearch completion bash)"` to ~/.bashrc.
 

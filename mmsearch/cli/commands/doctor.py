@@ -11,13 +11,16 @@ from mmsearch.cli.options import CollectionOption, JsonOption, WaitOption
 
 def doctor(
     repair: Annotated[
-        bool, typer.Option("--repair", help="Mend what can be mended; nothing goes that could not be made again.")
+        bool,
+        typer.Option("--repair", help="Repair what can be repaired; nothing is removed that could not be made again."),
     ] = False,
     wait: WaitOption = 0.0,
     collection: CollectionOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Check a collection: catalog, embeddings, vector files, model, leftovers of dead runs, permissions.
+    """Check a collection, and repair it with --repair.
+
+    It looks at the catalog, embeddings, vector files, model, permissions, and leftovers of interrupted runs.
 
     Reads everything, so it takes minutes for millions of images. Exit code 0 only when all is well.
     """

@@ -92,13 +92,15 @@ def evaluate(
         bool, typer.Option("--open", help="With --label: show pictures in the desktop's viewer, not the terminal.")
     ] = False,
     seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="What random draws start from; the same gives the same.")
+        int, typer.Option(min=0, metavar="N", help="Seed of random draws; the same seed gives the same result.")
     ] = 0,
     device: DeviceOption = "auto",
     collection: CollectionOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Measure how well texts find the right images, and images the right texts, with 95 % intervals.
+    """Measure how well texts find images, and images texts.
+
+    Figures come with 95 % intervals.
 
     With -C the embeddings come from that collection; else the images are encoded into the cache. Several models are
     compared with a paired test. recall@k is the share of queries with a right answer among the first k. Where several

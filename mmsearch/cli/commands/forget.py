@@ -17,7 +17,10 @@ def forget(
     wait: WaitOption = 0.0,
     collection: CollectionOption = None,
 ) -> None:
-    """Drop a folder's images from the collection. The files themselves are not touched."""
+    """Drop a folder's images from the collection.
+
+    The files themselves are not touched.
+    """
     from mmsearch.cli.console import say
     from mmsearch.collection.collection import Collection
     from mmsearch.rendering.text import number

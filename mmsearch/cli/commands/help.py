@@ -30,7 +30,7 @@ def help_topics(
         list[str] | None, typer.Argument(metavar="NAME", help="With `schema`: the output, such as `query`.")
     ] = None,
 ) -> None:
-    """Read the guide, a chapter at a time; `mmsearch help schema NAME` prints a JSON Schema."""
+    """Read a chapter of the guide, or print a JSON Schema."""
     if chapter is None:
         _list_chapters()
     elif chapter == "schema":

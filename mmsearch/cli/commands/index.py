@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def index(
     dirs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="DIR...", readable=False, help="Folders to index; none: all known ones."),
+        typer.Argument(metavar="DIR...", readable=False, help="Folders to index; omit to refresh all known ones."),
     ] = None,
     model: Annotated[
         str,
@@ -54,11 +54,11 @@ def index(
         typer.Option(metavar="GLOB", help="No files or folders that match (gitignore syntax; repeatable)."),
     ] = None,
     hidden: Annotated[
-        bool | None, typer.Option("--hidden/--no-hidden", help="Whether names with a leading dot count. [default: no]")
+        bool | None, typer.Option("--hidden/--no-hidden", help="Include names that begin with a dot. [default: no]")
     ] = None,
     follow_symlinks: Annotated[
         bool | None,
-        typer.Option("--follow-symlinks/--no-follow-symlinks", help="Whether symbolic links count. [default: no]"),
+        typer.Option("--follow-symlinks/--no-follow-symlinks", help="Follow symbolic links. [default: no]"),
     ] = None,
     max_pixels: MaxPixelsOption = config.DEFAULT_MAX_PIXELS,
     time_limit: TimeLimitOption = config.DEFAULT_TIME_LIMIT,
@@ -67,7 +67,7 @@ def index(
     collection: CollectionOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Index folders: encode what is new or changed, forget what is gone.
+    """Index folders: encode what changed, forget what is gone.
 
     The options --include, --exclude, --hidden and --follow-symlinks are remembered for each folder; giving any of them
     again replaces all four. Ctrl-C keeps what is done; the same command goes on from there.

@@ -24,7 +24,10 @@ def info(
     collection: CollectionOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Show what a collection holds: folders, counts, model, sizes on disk, the last run, unreadable files."""
+    """Show folders, counts, model and sizes of a collection.
+
+    Also the last run, and the files that could not be read.
+    """
     from mmsearch.collection.collection import Collection
 
     with Collection.open(collection) as photos:

@@ -24,14 +24,17 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model, in
 
 @models.callback(invoke_without_command=True)
 def _models(context: typer.Context, json_output: JsonOption = False) -> None:
-    """List models and what of them is on this disk; show, download or remove one."""
+    """List models; show, download or remove one."""
     if context.invoked_subcommand is None:
         list_models(json_output)
 
 
 @models.command("list")
 def list_models(json_output: JsonOption = False) -> None:
-    """List the models that have a short name, others that are here, and what all of it takes on this disk."""
+    """List models, and what of them is on this disk.
+
+    Those with a short name, others that are here, and the room that all of it takes.
+    """
     from mmsearch.encoders import inventory
     from mmsearch.encoders.names import ALIASES, is_cached, parse
 
@@ -91,7 +94,9 @@ def show(model: ModelArgument, json_output: JsonOption = False) -> None:
 
 @models.command("pull")
 def pull(model: ModelArgument, json_output: JsonOption = False) -> None:
-    """Download a model and prepare it for queries; what is here is checked, a broken download goes on.
+    """Download a model and prepare it for queries.
+
+    Verifies existing files and resumes interrupted downloads.
 
     Checksums are those of the model hub. Preparing takes about a minute and room for a second copy of the weights.
     """
@@ -115,10 +120,12 @@ def remove(
     leftovers: Annotated[
         bool, typer.Option("--leftovers", help="Remove what belongs to no model: see the end of `models list`.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Delete a model's downloads, exports and digests. Collections stay as they are.
+    """Delete a model's files from this disk.
+
+    Its downloads, exports and digests go; collections stay as they are.
 
     The next query of a collection that was built with it downloads it again. A checkpoint or folder of your own stays.
     """

@@ -32,7 +32,9 @@ def optimize(
     collection: CollectionOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Build the search index anew, and show its size, recall and latency before and after.
+    """Rebuild the search index; show its size and recall.
+
+    Figures are of before and after: size, recall and latency.
 
     `mmsearch index` does this by itself when it pays; queries go on meanwhile.
     """

@@ -65,11 +65,13 @@ def query(
     more: MoreOption = None,
     less: LessOption = None,
     session: SessionOption = None,
+    templates: TemplatesOption = None,
+    centring: CentringOption = None,
+    allow_private_urls: PrivateOption = False,
     batch: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Answer a query a line (text, or a JSON object), as JSON lines; - is stdin."),
     ] = None,
-    top: Annotated[int, typer.Option("--top", "-k", metavar="N", help="How many results.")] = config.DEFAULT_TOP,
     below: BelowOption = None,
     glob: GlobOption = None,
     after: AfterOption = None,
@@ -84,6 +86,7 @@ def query(
     near: NearOption = None,
     has_gps: HasGpsOption = None,
     where: WhereOption = None,
+    top: Annotated[int, typer.Option("--top", "-k", metavar="N", help="How many results.")] = config.DEFAULT_TOP,
     likely: LikelyOption = False,
     min_confidence: MinConfidenceOption = None,
     min_score: MinScoreOption = None,
@@ -93,9 +96,6 @@ def query(
     include_self: Annotated[bool, typer.Option("--include-self", help="Also show the query image itself.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every image, however many there are.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Also show images in folders that are offline.")] = False,
-    templates: TemplatesOption = None,
-    centring: CentringOption = None,
-    allow_private_urls: PrivateOption = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print a JSON object a line.")] = False,
     paths: Annotated[bool, typer.Option("--paths", help="Print only paths, one a line.")] = False,
@@ -112,7 +112,10 @@ def query(
     fail_empty: FailEmptyOption = False,
     collection: CollectionOption = None,
 ) -> None:
-    """Find the images that match words or pictures, best first; with filters alone, list the newest."""
+    """Find images that match words or pictures, best first.
+
+    With filters alone, the newest images are listed.
+    """
     from mmsearch.cli.query import named_files, question
     from mmsearch.cli.query.actions import Actions
     from mmsearch.cli.query.outputs import Output

@@ -33,16 +33,14 @@ def reindex(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="The new model, in any form that `mmsearch index --model` takes; without it, an unfinished reindex "
-            "goes on.",
+            help="The new model, in any form that `mmsearch index --model` takes; omit to resume an "
+            "unfinished reindex.",
         ),
     ] = None,
     drop_old: Annotated[
         bool, typer.Option("--drop-old", help="Drop the old model's embeddings when queries use the new one.")
     ] = False,
-    abandon: Annotated[
-        bool, typer.Option("--abandon", help="Drop what an unfinished reindex has done, and do no more.")
-    ] = False,
+    abandon: Annotated[bool, typer.Option("--abandon", help="Discard an unfinished reindex, and stop there.")] = False,
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Switch although some files cannot be read; `index` adds them later."),
@@ -58,7 +56,9 @@ def reindex(
     collection: CollectionOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Change a collection's model: encode all images anew beside the old embeddings, then switch.
+    """Change a collection's model, while queries go on.
+
+    All images are encoded anew beside the old embeddings; then queries switch.
 
     Queries go on with the old model until the new embeddings are complete. Ctrl-C keeps what is done; the same command
     goes on from there. The old embeddings are kept until --drop-old, and changing back to them takes no time.

@@ -128,7 +128,7 @@ def _finite(text: str) -> float:
     """A number of a line. What is none, NaN or infinite, could not be echoed in JSON."""
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no number")
+        raise ValueError(f"{text} is not a finite number")
     return number
 
 

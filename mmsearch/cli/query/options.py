@@ -14,11 +14,13 @@ TextArgument = Annotated[
 ]
 PlusOption = Annotated[
     list[str] | None,
-    typer.Option("--plus", metavar="TEXT[:WEIGHT]", help="Also look for this, so much (1 by default); repeatable."),
+    typer.Option(
+        "--plus", metavar="TEXT[:WEIGHT]", help="Also look for this (append :WEIGHT; 1 by default); repeatable."
+    ),
 ]
 MinusOption = Annotated[
     list[str] | None,
-    typer.Option("--minus", metavar="TEXT[:WEIGHT]", help="Look away from this, so much; repeatable."),
+    typer.Option("--minus", metavar="TEXT[:WEIGHT]", help="Rank images like this lower (append :WEIGHT); repeatable."),
 ]
 ImageOption = Annotated[
     list[str] | None,
@@ -44,16 +46,16 @@ MoreOption = Annotated[
     typer.Option(
         "--more",
         metavar="RANKS",
-        help="Ask the last question again for more like its results 3,5; also #ID; repeatable.",
+        help="Ask the last question again, for more images like its results 3,5 (or #ID); repeatable.",
     ),
 ]
 LessOption = Annotated[
     list[str] | None,
-    typer.Option("--less", metavar="RANKS", help="The same for less like these; both may be given."),
+    typer.Option("--less", metavar="RANKS", help="Ask it again, for fewer images like these; goes with --more."),
 ]
 SessionOption = Annotated[
     str | None,
-    typer.Option("--session", metavar="NAME", help="Whose last answer to keep and refine, instead of this terminal's."),
+    typer.Option("--session", metavar="NAME", help="Name this answer so that --more and --less can refine it later."),
 ]
 TemplatesOption = Annotated[
     bool | None,
@@ -84,7 +86,7 @@ DiverseAtOption = Annotated[
     float | None,
     typer.Option(
         metavar="COSINE",
-        help=f"The same, for images of at least this cosine with each other. [default: {config.NEAR_DUPLICATE:g}]",
+        help=f"Like --diverse, from this cosine between images on. [default: {config.NEAR_DUPLICATE:g}]",
     ),
 ]
 PrivateOption = Annotated[
@@ -109,9 +111,15 @@ BeforeOption = Annotated[
 MinSizeOption = Annotated[
     str | None, typer.Option("--min-size", metavar="SIZE", help="Only files of at least 500k, 10MB, 1.5GiB.")
 ]
-MaxSizeOption = Annotated[str | None, typer.Option("--max-size", metavar="SIZE", help="Only files of at most so much.")]
-MinWidthOption = Annotated[int | None, typer.Option("--min-width", metavar="PIXELS", help="Only images so wide.")]
-MinHeightOption = Annotated[int | None, typer.Option("--min-height", metavar="PIXELS", help="Only images so high.")]
+MaxSizeOption = Annotated[
+    str | None, typer.Option("--max-size", metavar="SIZE", help="Only files of at most this size.")
+]
+MinWidthOption = Annotated[
+    int | None, typer.Option("--min-width", metavar="PIXELS", help="Only images at least this many pixels wide.")
+]
+MinHeightOption = Annotated[
+    int | None, typer.Option("--min-height", metavar="PIXELS", help="Only images at least this many pixels high.")
+]
 OrientationOption = Annotated[
     str | None, typer.Option("--orientation", metavar="SHAPE", help="Only landscape, portrait or square images.")
 ]
@@ -123,11 +131,12 @@ CameraOption = Annotated[
     str | None, typer.Option("--camera", metavar="TEXT", help="Only photos by a camera with this in its name.")
 ]
 NearOption = Annotated[
-    str | None, typer.Option("--near", metavar="LAT,LON,KM", help="Only photos taken within so many kilometres.")
+    str | None,
+    typer.Option("--near", metavar="LAT,LON,KM", help="Only photos taken within this many kilometres of a place."),
 ]
 HasGpsOption = Annotated[
     bool | None,
-    typer.Option("--has-gps/--no-gps", help="Only photos with a place, or without.", show_default=False),
+    typer.Option("--has-gps/--no-gps", help="Only photos with a location, or only those without.", show_default=False),
 ]
 WhereOption = Annotated[
     str | None,
@@ -148,7 +157,7 @@ TemplateOption = Annotated[
 ]
 ThumbnailsOption = Annotated[
     bool,
-    typer.Option("--thumbnails/--no-thumbnails", help="Show the pictures in the terminal too. [default: no]"),
+    typer.Option("--thumbnails/--no-thumbnails", help="Show the pictures in the terminal too."),
 ]
 GalleryOption = Annotated[
     Path | None,

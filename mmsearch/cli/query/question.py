@@ -141,7 +141,7 @@ def _feedback(values: Sequence[str], name: str) -> list[int | str]:
         mark = part.strip()
         digits = mark.removeprefix("#")
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-            raise UsageError(f"{part!r} is no rank for --{name}", "it takes ranks, 3,5, and ids, #12")
+            raise UsageError(f"cannot read {part!r} as a rank for --{name}", "it takes ranks, 3,5, and ids, #12")
         marks.append(mark if mark.startswith("#") else int(mark))
     return marks
 

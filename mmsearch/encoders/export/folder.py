@@ -138,7 +138,7 @@ def open_export(folder: Path, manifest: Manifest) -> OnnxEncoder:
 def place(fingerprint: str) -> Path:
     """The folder of a model's export, which need not exist. Raises ModelError for what is no fingerprint."""
     if not re.fullmatch(r"[0-9a-f]+", fingerprint):
-        raise ModelError(f"{fingerprint!r} is no fingerprint of a model", "the collection may be damaged")
+        raise ModelError(f"invalid model fingerprint {fingerprint!r}", "the collection may be damaged")
     return _exports() / f"{fingerprint}-v{FORMAT}"
 
 

@@ -25,6 +25,19 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only the user can read, by renaming, for what may be lost in a power cut. Raises `OSError`."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file that only the user can read, by renaming: nobody ever reads half of it. Raises `OSError`."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:

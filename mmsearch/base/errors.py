@@ -73,6 +73,11 @@ class CollectionNotFoundError(CollectionError):
 class CollectionEmptyError(CollectionError):
     """The collection holds no images yet."""
 
+    @classmethod
+    def of(cls, folder: object) -> CollectionEmptyError:
+        """For the collection in `folder`."""
+        return cls(f"the collection at {folder} has no images", "run `mmsearch index DIR` first")
+
 
 class CollectionBusyError(CollectionError):
     """Another process is writing to the collection."""

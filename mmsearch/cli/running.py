@@ -32,6 +32,19 @@ def index_settings(
     )
 
 
+def stop_on_interrupt() -> threading.Event:
+    """An event that the first Ctrl-C from now on sets; the second raises KeyboardInterrupt."""
+    stop = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        if stop.is_set():  # the second time the user means it
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, interrupt)
+    return stop
+
+
 def run(
     collection: str | None, start: Callable[[Collection, threading.Event], Iterator[Event]], doing: str = "indexing"
 ) -> Event:
@@ -42,14 +55,7 @@ def run(
     from mmsearch.base.errors import CollectionBusyError
     from mmsearch.collection.collection import Collection
 
-    stop = threading.Event()
-
-    def interrupt(*_: object) -> None:
-        if stop.is_set():  # the second time the user means it
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGINT, interrupt)
+    stop = stop_on_interrupt()
     last: Event | None = None
     with ProgressBar(doing) as bar, Collection.open(collection, notice=bar.say) as photos:
         try:

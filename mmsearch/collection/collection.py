@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from mmsearch.base import config
-from mmsearch.base.errors import CollectionEmptyError, CollectionNotFoundError
+from mmsearch.base.errors import CollectionNotFoundError
 from mmsearch.base.paths import absolute
 from mmsearch.base.records import CollectionInfo, Hit, ScanOptions
 from mmsearch.collection.held_encoder import HeldEncoder
 from mmsearch.query.parse import from_words
 from mmsearch.query.query import Query
-from mmsearch.store.catalog import Catalog, StoredEncoder
+from mmsearch.store.catalog import Catalog
 from mmsearch.store.connection import CATALOG_NAME
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Collection:
         from mmsearch.collection.recall import measure
 
         catalog = self._open_reader()
-        return measure(catalog, self._require_encoder(catalog), self._notice)
+        return measure(catalog, catalog.require_encoder(), self._notice)
 
     def optimize(self, kind: KindName | None = None, *, wait: float = 0.0) -> None:
         """Build the vector file anew, of the `kind` that suits the size or of the one given. Queries go on meanwhile.
@@ -198,7 +198,7 @@ class Collection:
         from mmsearch.indexing.refresh import refresh_vectors
 
         with self._writing("optimize", wait) as catalog:
-            refresh_vectors(catalog, self._require_encoder(catalog), force=True, kind=kind)
+            refresh_vectors(catalog, catalog.require_encoder(), force=True, kind=kind)
 
     def reindex(
         self,
@@ -240,7 +240,7 @@ class Collection:
         spec, how = resolve(model).spec if model else None, RunOptions.of(run)
         where = {"device": how.device, "precision": how.precision}
         with self._writing("reindex", how.wait, how.stop) as catalog:
-            current = self._require_encoder(catalog)
+            current = catalog.require_encoder()
             target = model_change.choose(catalog, spec, partial(self._encoder.identify, **where), how.stop)
             if target is None:
                 yield Reindexed(ReindexSummary(spec or "", current.info.spec, interrupted=True))
@@ -318,14 +318,6 @@ class Collection:
     def _require(self) -> None:
         if not self._exists():
             raise CollectionNotFoundError(f"no collection at {self._path}", "run `mmsearch index DIR` first")
-
-    def _require_encoder(self, catalog: Catalog) -> StoredEncoder:
-        encoder = catalog.encoders.current()
-        if encoder is None or not catalog.embeddings.last(encoder.id):
-            raise CollectionEmptyError(
-                f"the collection at {self._path} has no images", "run `mmsearch index DIR` first"
-            )
-        return encoder
 
     @contextmanager
     def _writing(

@@ -23,6 +23,7 @@ from mmsearch.base import config
 from mmsearch.base.durable import sync
 from mmsearch.base.errors import ModelUnavailableError
 from mmsearch.base.switched import Switched
+from mmsearch.base.text import first_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -265,9 +266,9 @@ def _download_errors(repo: str, filename: str) -> Iterator[None]:
     try:
         yield
     except HfHubHTTPError as error:
-        raise ModelUnavailableError(f"{host()} refused {filename} of {repo}: {_first_line(error)}") from error
+        raise ModelUnavailableError(f"{host()} refused {filename} of {repo}: {first_line(error)}") from error
     except _network_errors() as error:
-        what = f"the download of {filename} of {repo} broke off: {_first_line(error)}"
+        what = f"the download of {filename} of {repo} broke off: {first_line(error)}"
         raise ModelUnavailableError(what, "run again to go on where it stopped") from error
 
 
@@ -293,8 +294,3 @@ def _no_bar() -> type[tqdm[Any]]:
             super().__init__(*args, **{**kwargs, "disable": True})
 
     return NoBar
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

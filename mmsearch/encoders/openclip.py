@@ -21,6 +21,7 @@ import numpy as np
 from mmsearch.base import config
 from mmsearch.base.errors import DeviceError, ModelError, ModelUnavailableError, UsageError
 from mmsearch.base.records import EncoderInfo
+from mmsearch.base.text import first_line
 from mmsearch.encoders import fingerprints, hub, openclip_preprocess, tokens
 
 with warnings.catch_warnings():
@@ -178,7 +179,7 @@ class FittingParts:
         except torch.OutOfMemoryError:
             return None
         except RuntimeError as error:
-            raise DeviceError(f"{self.device} failed: {_first_line(error)}", "try --device cpu") from error
+            raise DeviceError(f"{self.device} failed: {first_line(error)}", "try --device cpu") from error
 
     def _halve(self, size: int) -> None:
         if size == 1:
@@ -336,7 +337,7 @@ def _model_errors(what: str) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise DeviceError("the device has too little free memory for this model", "try --device cpu") from error
     except unfit as error:
-        raise ModelError(f"{what}: {_first_line(error)}") from error
+        raise ModelError(f"{what}: {first_line(error)}") from error
     except (AssertionError, StopIteration) as error:
         raise ModelError(what) from error
 
@@ -352,8 +353,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -86,7 +86,7 @@ class Evaluation:
         fields: dict[str, Any] = {"model": self.model, "centring": self.centring}
         fields |= {name: direction.to_json() for name, direction in self.directions.items()}
         fields |= {"n_images": len(pairs.contents), "n_captions": len(pairs.right_images), "n_pairs": pairs.pairs}
-        fields |= {"n_gallery": self.gallery, "confidence": resampling.LEVEL}
+        fields |= {"n_gallery": self.gallery, "level": resampling.LEVEL, "confidence": resampling.LEVEL}
         if pairs.classes:
             found = fields[IMAGE_TO_TEXT]
             tops = {"top1": "recall@1", "top5": "recall@5"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mmsearch.base.errors import CollectionEmptyError, ModelMismatchError, SourceError
+from mmsearch.base.errors import ModelMismatchError, SourceError
 from mmsearch.base.events import Event, Notice
 from mmsearch.base.records import EncoderInfo
 from mmsearch.evaluating import embeddings, resampling
@@ -80,7 +80,7 @@ def evaluate(
         own = None
         if settings.collection is not None:
             catalog = stack.enter_context(Catalog(settings.collection, write=False))
-            own = _Own(catalog, _require_encoder(catalog))
+            own = _Own(catalog, catalog.require_encoder())
         found = [_embedded(spec, captions, own, settings, show, stop) for spec in _specs(settings, own, show)]
         left_out = _left_out(captions, found)
         pairs = match(captions, {path: found[0].images.contents[path] for path in _common(found)})
@@ -122,15 +122,6 @@ class _Embedded:
         short = [centring.applies(text, self.images.info.spec, wanted) for text in texts]
         vectors[short] = centring.centred(vectors[short], self.centre)
         return vectors
-
-
-def _require_encoder(catalog: Catalog) -> StoredEncoder:
-    encoder = catalog.encoders.current()
-    if encoder is None or not catalog.embeddings.last(encoder.id):
-        raise CollectionEmptyError(
-            f"the collection at {catalog.folder} has no images", "run `mmsearch index DIR` first"
-        )
-    return encoder
 
 
 def _specs(settings: Settings, own: _Own | None, show: Callable[[Event], None]) -> list[str]:

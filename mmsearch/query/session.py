@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.base import config
+from mmsearch.base.durable import write_private
 from mmsearch.base.errors import SourceError
 from mmsearch.base.paths import make_private
 
@@ -60,11 +61,8 @@ def save(collection: Path, session: str | None, label: str, words: Mapping[str, 
     with contextlib.suppress(OSError):
         make_private(place.parent)
         _forget_old(place.parent)
-        temporary = place.with_suffix(f".{os.getpid()}.tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            json.dump(asdict(LastAnswer(time.time(), label, dict(words), paths)), file)
-        temporary.replace(place)
+        answer = asdict(LastAnswer(time.time(), label, dict(words), paths))
+        write_private(place, json.dumps(answer).encode("ascii"))
 
 
 def load(collection: Path, session: str | None) -> LastAnswer:

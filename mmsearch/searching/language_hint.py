@@ -50,7 +50,6 @@ _WORDS_OF_ONE_LETTER = {"CJK", "HANGUL"}
 
 # The model that reads most languages, among those with a short name.
 _MULTILINGUAL = "siglip2"
-_REMEDY = f"ask in English, or change to a model of many languages: `mmsearch reindex --model {_MULTILINGUAL}`"
 
 # Characters of a query that are repeated to the user.
 _SHOWN = 40
@@ -72,20 +71,22 @@ def script_of(text: str) -> str | None:
     return max((script for script in words if script), key=lambda script: (words[script], script))
 
 
-def advice(texts: Sequence[str], encoder: Encoder, weak: Sequence[str] = ()) -> str | None:
+def advice(texts: Sequence[str], encoder: Encoder, weak: Sequence[str] = (), collection: str = "") -> str | None:
     """One line for the user where the model does not read the language of one of the texts, else None.
 
-    `weak` are those of the texts whose answer is weak.
+    `weak` are those of the texts whose answer is weak; `collection` is what a command needs to mean the collection.
     """
+    command = f"`mmsearch reindex --model {_MULTILINGUAL}{collection}`"
+    remedy = f"ask in English, or change to a model of many languages: {command}"
     for text in texts:
         script = script_of(text)
         if script and not encoders.reads(encoder, text):
-            return f"the collection's model, {_name(encoder)}, does not read {script} script: {_REMEDY}"
+            return f"the collection's model, {_name(encoder)}, does not read {script} script: {remedy}"
     for text in weak:
         if everyday_words.looks_foreign(text, encoders.knows_word) and not encoders.reads(encoder, text):
             return (
                 f"the collection's model, {_name(encoder)}, reads English only; "
-                f'"{_shown(text)}" looks like another language: {_REMEDY}'
+                f'"{_shown(text)}" looks like another language: {remedy}'
             )
     return None
 

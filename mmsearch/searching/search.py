@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.base import config
-from mmsearch.base.errors import CollectionEmptyError
 from mmsearch.base.records import Encoder, EncoderInfo, Hit, ImageRecord
 from mmsearch.query.query import Query
 from mmsearch.searching import language_hint, near_duplicates, rerank
@@ -122,11 +121,7 @@ class Searcher:
 
     def _current_encoder(self) -> StoredEncoder:
         with self._catalog.snapshot():
-            stored = self._catalog.encoders.current()
-            if stored is None or not self._catalog.embeddings.last(stored.id):
-                what = f"the collection at {self._catalog.folder} has no images"
-                raise CollectionEmptyError(what, "run `mmsearch index DIR` first")
-        return stored
+            return self._catalog.require_encoder()
 
     def _check_still(self, stored: StoredEncoder) -> None:
         """Raise `ModelChanged` where another process has switched to another model. Expects to be in a snapshot."""
@@ -174,7 +169,8 @@ class Searcher:
         if encoder is None or self._advised:
             return
         weak = [query for query, hits in zip(queries, answers, strict=True) if _is_weak(hits)]
-        line = language_hint.advice(_texts(queries), encoder, _texts(weak))
+        option = config.collection_option(self._catalog.folder)
+        line = language_hint.advice(_texts(queries), encoder, _texts(weak), option)
         if line:
             self._notice(line)
             self._advised = True

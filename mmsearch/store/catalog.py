@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
+from mmsearch.base.errors import CollectionEmptyError
 from mmsearch.store.contents import Contents
 from mmsearch.store.database import Database
 from mmsearch.store.embeddings import EmbeddingTables
@@ -45,6 +46,13 @@ class Catalog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def require_encoder(self) -> StoredEncoder:
+        """The collection's encoder. Raises `CollectionEmptyError` where there is none, or no embedding by it."""
+        encoder = self.encoders.current()
+        if encoder is None or not self.embeddings.last(encoder.id):
+            raise CollectionEmptyError.of(self.folder)
+        return encoder
 
     def add_run(self, started_at: str, summary: dict[str, Any]) -> None:
         """Remember what an index run did."""

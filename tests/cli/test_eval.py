@@ -42,7 +42,7 @@ def test_the_contract_and_the_figures(command: Command, sample_data: Path, index
     answer = command("eval", source, "--model", "starter", "--json").json
     assert set(answer) == {
         "model", "text_to_image", "image_to_text", "n_images", "n_captions", "n_pairs", "n_gallery", "confidence",
-        "n_missing", "n_skipped", "centring",
+        "n_missing", "n_skipped", "centring", "level",
     }  # fmt: skip
     assert set(answer["text_to_image"]) == set(answer["image_to_text"]) == FIGURES | {"intervals"}
     assert set(answer["text_to_image"]["intervals"]) == FIGURES

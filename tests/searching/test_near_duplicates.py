@@ -138,5 +138,5 @@ def test_on_the_command_line_and_in_batch(command: Command, bursts: Path, tmp_pa
 
 @pytest.mark.parametrize("limit", [0, -0.5, 1.01, float("nan")])
 def test_a_limit_that_is_none_is_refused(limit: float, collection: Collection) -> None:
-    with pytest.raises(UsageError, match="no limit for near-duplicates"):
+    with pytest.raises(UsageError, match="invalid limit for near-duplicates"):
         collection.search("a cat", diverse_at=limit)

@@ -162,20 +162,14 @@ def _captions(
 
 def _run(captions: CaptionSet, settings: Settings) -> Outcome:
     import signal
-    import threading
 
     from mmsearch.cli.console import say
     from mmsearch.cli.progress import ProgressBar
+    from mmsearch.cli.running import stop_on_interrupt
     from mmsearch.evaluating.run import evaluate
 
-    stop = threading.Event()
-
-    def interrupt(*_: object) -> None:
-        if stop.is_set():  # the second time the user means it
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    stop = stop_on_interrupt()
     try:
         with ProgressBar() as bar:
             return evaluate(captions, settings, show=bar.show, stop=stop)

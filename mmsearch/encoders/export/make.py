@@ -19,6 +19,7 @@ import numpy as np
 
 from mmsearch.base.durable import sync, write_json
 from mmsearch.base.errors import ModelError, StorageError
+from mmsearch.base.text import first_line
 from mmsearch.encoders import hub, openclip, openclip_tables
 from mmsearch.encoders import names as model_names
 from mmsearch.encoders.export import folder as export_folder
@@ -230,12 +231,7 @@ def _export_errors(spec: str) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"the export of {spec} cannot be written: {error.strerror or error}") from error
     except Exception as error:
-        raise ModelError(f"{spec} cannot be exported: {type(error).__name__}: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no reason given"
+        raise ModelError(f"{spec} cannot be exported: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _causal_tower(model: Any) -> Any | None:

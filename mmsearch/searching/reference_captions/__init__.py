@@ -7,7 +7,7 @@ made once, and kept in the cache.
 from __future__ import annotations
 
 import contextlib
-import os
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.base import config
+from mmsearch.base.durable import write_private
 from mmsearch.base.paths import make_private
 from mmsearch.base.records import Encoder
 from mmsearch.vectors.exact import units
@@ -59,8 +60,6 @@ def _name(fingerprint: str, texts: list[str]) -> str:
 
 def _keep(place: Path, vectors: NDArray[np.float16]) -> None:
     make_private(place.parent)
-    temporary = place.with_suffix(f".{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        np.save(file, vectors)
-    temporary.replace(place)
+    data = io.BytesIO()
+    np.save(data, vectors)
+    write_private(place, data.getvalue())

@@ -21,7 +21,7 @@ from mmsearch.store import lock
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.connection import CATALOG_NAME
 from mmsearch.store.repair import Checks
-from mmsearch.vectors import on_disk
+from mmsearch.vectors import indexes
 
 _OWNER_ONLY = 0o077
 
@@ -124,7 +124,7 @@ class _Doctor:
         ours = [
             *self._folder.glob(f"{CATALOG_NAME}*"),
             *self._folder.glob("writer.*"),
-            *on_disk.others(self._folder, ()),
+            *indexes.of(self._folder).others(()),
         ]
         cache = [path for path in (config.cache_dir(), config.cache_dir() / "exports") if path.is_dir()]
         folder = [self._folder, *cache]
@@ -184,10 +184,10 @@ class _Doctor:
 
     def _leftovers(self, catalog: Catalog) -> Iterator[_Result]:
         named = catalog.vector_files.names()
-        left = on_disk.others(self._folder, named)
+        left = indexes.of(self._folder).others(named)
 
         def mend() -> str:
-            on_disk.remove_others(self._folder, named)
+            indexes.of(self._folder).remove_others(named)
             return "removed"
 
         if left:
@@ -266,13 +266,10 @@ def _vectors(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
 
 def _vector_problem(catalog: Catalog, encoder: StoredEncoder) -> str | None:
     """What is wrong with the first of an encoder's vector files that does not agree with the catalog."""
-    from mmsearch.vectors.compare import problem
-
     reach = 0
     for file in catalog.vector_files.of(encoder.id):
-        text = problem(
-            catalog.folder / file.name, file, Checks(catalog).embedded_ids(encoder, file.first, file.watermark)
-        )
+        covered = Checks(catalog).embedded_ids(encoder, file.first, file.watermark)
+        text = indexes.of(catalog.folder).problem(file, covered)
         if text is None and (file.first != reach or file.watermark > Checks(catalog).last_content()):
             text = "it does not cover what the catalog says"
         if text:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, wait
 from mmsearch.base.errors import ReindexError, StorageError
 from mmsearch.base.records import EncoderInfo, OtherModel
 from mmsearch.store.catalog import Catalog, StoredEncoder
-from mmsearch.vectors import on_disk
+from mmsearch.vectors import indexes
 
 # Seconds between two looks at whether the user wants to stop.
 _TICK = 0.1
@@ -100,7 +100,7 @@ def _drop(catalog: Catalog, encoders: list[StoredEncoder]) -> None:
     with catalog.transaction():
         for encoder in encoders:
             catalog.encoders.drop(encoder.id)
-    on_disk.remove_others(catalog.folder, catalog.vector_files.names())
+    indexes.of(catalog.folder).remove_others(catalog.vector_files.names())
 
 
 def _unless_stopped(call: Callable[[], EncoderInfo], stop: threading.Event) -> EncoderInfo | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mmsearch.base.errors import StorageError
 from mmsearch.store.catalog import Catalog, StoredEncoder, VectorFile
-from mmsearch.vectors import on_disk
+from mmsearch.vectors import indexes
 
 if TYPE_CHECKING:
     from mmsearch.vectors.kinds import KindName
@@ -58,7 +58,7 @@ def plan(catalog: Catalog, encoder: StoredEncoder) -> Plan | None:
 def is_damaged(catalog: Catalog, file: VectorFile) -> bool:
     """Whether a search would refuse the file: it is missing, has another size, or its head another digest."""
     try:
-        on_disk.check(catalog.folder / file.name, file.bytes, file.head_bytes, file.head_digest)
+        indexes.of(catalog.folder).check(file)
     except StorageError:
         return True
     return False
@@ -81,15 +81,13 @@ def refresh_vectors(
     last = catalog.embeddings.last(encoder.id)
     wanted = Plan("main", 0, last) if (force or kind) and last else plan(catalog, encoder)
     if wanted is None:
-        on_disk.remove_others(catalog.folder, catalog.vector_files.names())
+        indexes.of(catalog.folder).remove_others(catalog.vector_files.names())
         return False
-    from mmsearch.vectors import faiss_file
-
     built = _build(catalog, encoder, wanted, kind, notice)
     with catalog.transaction():
         catalog.vector_files.put(encoder.id, built)
         keep = catalog.vector_files.names()
-    faiss_file.remove_others(catalog.folder, keep)
+    indexes.of(catalog.folder).remove_others(keep)
     return True
 
 
@@ -100,20 +98,20 @@ def _build(
     kind: KindName | None,
     notice: Callable[[str], None] | None,
 ) -> VectorFile:
-    from mmsearch.vectors import calibrate, faiss_file, kinds
+    from mmsearch.vectors import calibrate, kinds
 
     count = catalog.embeddings.count(encoder.id, wanted.first)
     chosen = kinds.choose(count, kind)
     if notice and count > kinds.FLAT_LIMIT:
         notice(f"building the search index over {count:,} images ({chosen})")
-    built = faiss_file.build(
-        catalog.folder,
+    files = indexes.of(catalog.folder)
+    built = files.build(
         encoder.info.dim,
         chosen,
         catalog.embeddings.after(encoder, wanted.first, wanted.last),
         lambda size: catalog.embeddings.sample(encoder, wanted.first, wanted.last, size),
     )
-    index = faiss_file.VectorIndex(catalog.folder / built.name)
+    index = files.open(built)
     probes = 0
     if index.lists:
         parts = catalog.embeddings.after(encoder, wanted.first, wanted.last)

@@ -9,11 +9,12 @@ import numpy as np
 
 from mmsearch.base.errors import StorageError
 from mmsearch.store.catalog import Catalog, StoredEncoder, VectorFile
+from mmsearch.vectors import indexes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmsearch.vectors.faiss_file import VectorIndex
+    from mmsearch.vectors.backend import Index
 
 # Contents. A folder (or another filter) of up to so many is compared as a whole: 60 ms for 20,000.
 EXACT_SUBSET = 20_000
@@ -32,11 +33,12 @@ class CandidateSource:
     def __init__(self, catalog: Catalog, notice: Callable[[str], None]) -> None:
         """`notice` gets one line where a vector file cannot be used; the answer is then right, but slower."""
         self._catalog = catalog
+        self._backend = indexes.of(catalog.folder)
         self._notice = notice
-        self._open: dict[str, VectorIndex] = {}
+        self._open: dict[str, Index] = {}
         self._refused: set[str] = set()
 
-    def refresh(self, stored: StoredEncoder, *, last_try: bool) -> list[tuple[VectorFile, VectorIndex]]:
+    def refresh(self, stored: StoredEncoder, *, last_try: bool) -> list[tuple[VectorFile, Index]]:
         """Open what the catalog names now. Raises `FilesMoved` for a missing file, unless this is the last try."""
         current = self._catalog.vector_files.of(stored.id)
         self._open = {file.name: self._open[file.name] for file in current if file.name in self._open}
@@ -49,14 +51,11 @@ class CandidateSource:
             usable.append((file, index))
         return usable
 
-    def _opened(self, file: VectorFile, last_try: bool) -> VectorIndex | None:
-        from mmsearch.vectors.faiss_file import VectorIndex
-
-        path = self._catalog.folder / file.name
+    def _opened(self, file: VectorFile, last_try: bool) -> Index | None:
         try:
-            return VectorIndex(path, size=file.bytes, head_bytes=file.head_bytes, head_digest=file.head_digest)
+            return self._backend.open(file)
         except StorageError as error:
-            if not last_try and not path.exists():
+            if not last_try and not (self._catalog.folder / file.name).exists():
                 raise FilesMoved from error
             if file.name not in self._refused:
                 self._notice(f"{error.message}; searching without it, `mmsearch index` will write it again")
@@ -65,7 +64,7 @@ class CandidateSource:
 
     def search(
         self,
-        usable: list[tuple[VectorFile, VectorIndex]],
+        usable: list[tuple[VectorFile, Index]],
         vectors: NDArray[np.float32],
         wanted: int,
         allowed: NDArray[np.int64] | None = None,
@@ -83,6 +82,6 @@ class CandidateSource:
         return [row[row >= 0] for row in ids]
 
 
-def covered(usable: list[tuple[VectorFile, VectorIndex]]) -> tuple[int, int]:
+def covered(usable: list[tuple[VectorFile, Index]]) -> tuple[int, int]:
     """Up to which content id the files reach without a gap, and how many vectors they hold."""
     return (usable[-1][0].watermark if usable else 0), sum(index.count for _, index in usable)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from mmsearch.vectors.faiss_file import Parts, VectorIndex
+    from mmsearch.vectors.backend import Index, Parts
 
 # Results that recall is measured over.
 TOP = 10
@@ -25,7 +25,7 @@ _MARGIN = 2
 _LEAST_PROBES = 8
 
 
-def probes(index: VectorIndex, parts: Parts, queries: NDArray[np.float32]) -> int:
+def probes(index: Index, parts: Parts, queries: NDArray[np.float32]) -> int:
     """How many inverted lists a search should look into: enough for `TARGET` on `queries` (n, dim), doubled."""
     truth = nearest(parts, queries)
     tried = _LEAST_PROBES

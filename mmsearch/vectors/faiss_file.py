@@ -13,19 +13,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.base.durable import sync
 from mmsearch.base.errors import StorageError
-from mmsearch.vectors import clusters, kinds, on_disk
+from mmsearch.vectors import clusters, compare, kinds, on_disk
 from mmsearch.vectors.kinds import Kind
-from mmsearch.vectors.on_disk import PREFIX as PREFIX
-from mmsearch.vectors.on_disk import SUFFIX as SUFFIX
-from mmsearch.vectors.on_disk import digest as digest
-from mmsearch.vectors.on_disk import remove_others as remove_others
+from mmsearch.vectors.on_disk import PREFIX, SUFFIX, digest
+
+if TYPE_CHECKING:
+    from mmsearch.vectors.backend import Built, Covered, Parts
 
 # Vectors that train the scalar quantiser, which learns no more than each dimension's range.
 _MOST_TRAINING_CODES = 65_536
@@ -34,9 +34,6 @@ _ID_BYTES = 8
 
 # Bytes. Files up to this size are checked as a whole when they are opened, in some 30 ms; of larger ones the head is.
 _WHOLE_HEAD = 32_000_000
-
-# Content ids (n,) int64 and their vectors (n, dim) float32.
-Parts = Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +224,46 @@ class VectorIndex:
         _, ids = self._index.search(queries, min(k, self.count), params=parameters)
         found: NDArray[np.int64] = ids
         return found
+
+
+class FaissFiles:
+    """The FAISS files of the collection in `folder`: a `mmsearch.vectors.backend.Backend`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def build(
+        self, dim: int, kind: Kind, parts: Parts, sample: Callable[[int], NDArray[np.float32]] | None = None
+    ) -> BuiltFile:
+        """Write a new file; see `build` of this module."""
+        return build(self._folder, dim, kind, parts, sample)
+
+    def open(self, built: Built) -> VectorIndex:
+        """Open a file; see `VectorIndex`."""
+        path = self._folder / built.name
+        return VectorIndex(path, size=built.bytes, head_bytes=built.head_bytes, head_digest=built.head_digest)
+
+    def check(self, built: Built) -> None:
+        """Raise `StorageError` where a file is missing, has another size, or its head another digest."""
+        on_disk.check(self._folder / built.name, built.bytes, built.head_bytes, built.head_digest)
+
+    def problem(self, covered: Covered, wanted: NDArray[np.int64]) -> str | None:
+        """What is wrong with a file, every byte of it read, in words; None where it holds what it should."""
+        path = self._folder / covered.name
+        try:
+            on_disk.check(path, covered.bytes, None, covered.digest)
+            index = VectorIndex(path)
+        except StorageError as error:
+            return error.message
+        return compare.problem(index, covered, wanted)
+
+    def others(self, keep: Iterable[str]) -> list[Path]:
+        """Files that are not to be kept, finished or not, by name."""
+        return on_disk.others(self._folder, keep)
+
+    def remove_others(self, keep: Iterable[str]) -> None:
+        """Delete them. A reader that has one open keeps it."""
+        on_disk.remove_others(self._folder, keep)
 
 
 @contextmanager

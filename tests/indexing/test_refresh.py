@@ -12,7 +12,7 @@ from mmsearch.base.errors import StorageError
 from mmsearch.base.records import EncoderInfo, FileRecord, ImageFacts, Preprocess
 from mmsearch.indexing import refresh
 from mmsearch.store.catalog import Catalog, StoredEncoder
-from mmsearch.vectors import faiss_file
+from mmsearch.vectors import faiss_file, on_disk
 
 DIM = 8
 
@@ -50,7 +50,7 @@ def remove(catalog: Catalog, ids: list[int]) -> None:
 
 
 def vector_files(catalog: Catalog) -> set[str]:
-    return {path.name for path in catalog.folder.glob(f"{faiss_file.PREFIX}*")}
+    return {path.name for path in catalog.folder.glob(f"{on_disk.PREFIX}*")}
 
 
 def found_in_files(catalog: Catalog, encoder: StoredEncoder) -> dict[str, set[int]]:
@@ -94,7 +94,7 @@ def test_the_catalog_can_tell_whether_the_file_is_whole(catalog: Catalog, encode
     (file,) = catalog.vector_files.of(encoder.id)
     path = catalog.folder / file.name
     assert path.stat().st_size == file.bytes
-    assert (faiss_file.digest(path, file.head_bytes), faiss_file.digest(path)) == (file.head_digest, file.digest)
+    assert (on_disk.digest(path, file.head_bytes), on_disk.digest(path)) == (file.head_digest, file.digest)
 
 
 def test_nothing_to_do_leaves_the_file(catalog: Catalog, encoder: StoredEncoder) -> None:
@@ -216,7 +216,7 @@ def test_the_catalog_names_the_new_file_before_the_old_one_goes(
     refresh.refresh_vectors(catalog, encoder)
     (old,) = vector_files(catalog)
     seen: list[tuple[bool, bool]] = []
-    real = faiss_file.remove_others
+    real = on_disk.remove_others
 
     def watched(folder: Path, keep: list[str]) -> None:
         with Catalog(folder, write=False) as reader:
@@ -224,6 +224,6 @@ def test_the_catalog_names_the_new_file_before_the_old_one_goes(
         seen.append(([current.name] == list(keep) != [old], (folder / old).exists()))
         real(folder, keep)
 
-    monkeypatch.setattr(faiss_file, "remove_others", watched)
+    monkeypatch.setattr(on_disk, "remove_others", watched)
     refresh.refresh_vectors(catalog, encoder, force=True)
     assert seen == [(True, True)]

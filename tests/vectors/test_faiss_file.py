@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmsearch.base.errors import StorageError
-from mmsearch.vectors import exact, faiss_file
-from mmsearch.vectors.faiss_file import BuiltFile, Parts, VectorIndex
+from mmsearch.vectors import exact, faiss_file, on_disk
+from mmsearch.vectors.faiss_file import BuiltFile, VectorIndex
 from mmsearch.vectors.kinds import Kind, KindName
+
+if TYPE_CHECKING:
+    from mmsearch.vectors.backend import Parts
 
 DIM = 24
 Vectors = NDArray[np.float32]
@@ -275,9 +278,9 @@ def test_old_and_unfinished_files_go(tmp_path: Path) -> None:
     ]
     for name in names:
         (tmp_path / name).touch()
-    faiss_file.remove_others(tmp_path, [keep])
+    on_disk.remove_others(tmp_path, [keep])
     assert {path.name for path in tmp_path.iterdir()} == {keep, "catalog.sqlite3", "notes"}
-    faiss_file.remove_others(tmp_path, [])
+    on_disk.remove_others(tmp_path, [])
     assert {path.name for path in tmp_path.iterdir()} == {"catalog.sqlite3", "notes"}
 
 
@@ -286,5 +289,5 @@ def test_an_open_file_can_be_searched_after_it_was_removed(tmp_path: Path) -> No
     ids, vectors = ids_for(300), embeddings(300)
     name = build(tmp_path, [(ids, vectors)]).name
     index = faiss_file.VectorIndex(tmp_path / name)
-    faiss_file.remove_others(tmp_path, [])
+    on_disk.remove_others(tmp_path, [])
     assert search(index, vectors[200], 1).tolist() == [int(ids[200])]

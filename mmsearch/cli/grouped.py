@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from typer.core import TyperCommand
@@ -10,7 +11,7 @@ from typer.core import TyperCommand
 class GroupedCommand(TyperCommand):
     """A command whose `--help` has a section for each group of its options.
 
-    `groups` names the first parameter of each group; those that follow belong to it.
+    `groups` has the title of each parameter's section; those without one stand in the last.
     """
 
     groups: ClassVar[dict[str, str]] = {}
@@ -28,14 +29,7 @@ class GroupedCommand(TyperCommand):
                 formatter.write_dl(records)
 
 
-class QueryCommand(GroupedCommand):
-    """`mmsearch query`."""
-
-    groups: ClassVar[dict[str, str]] = {
-        "text": "Asking",
-        "below": "Filters",
-        "top": "Results",
-        "json_output": "Output",
-        "gallery": "Actions",
-        "collection": "Other",
-    }
+def in_sections(sections: Mapping[str, type]) -> type[GroupedCommand]:
+    """The class of a command whose options stand in these sections, each the keys of a TypedDict."""
+    titles = {name: title for title, options in sections.items() for name in options.__annotations__}
+    return type("SectionedCommand", (GroupedCommand,), {"groups": titles})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.base.errors import UsageError
 from mmsearch.base.records import Hit
@@ -36,6 +36,11 @@ class Actions:
     numbered: bool = False
     open_best: bool = False
     fail_empty: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Actions:
+        """The actions that the options of `mmsearch query` ask for."""
+        return cls(**{field.name: given[field.name] for field in fields(cls) if given.get(field.name) is not None})
 
     def check(self, top: int, *, with_batch: bool = False) -> None:
         """Raise `UsageError`, before the search, for what could only fail after it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,13 @@ class Output:
     csv: bool = False
     template: str | None = None
     thumbnails: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Output:
+        """The output that the options of `mmsearch query` ask for."""
+        switches = {name: bool(given.get(name)) for name in ("jsonl", "paths", "print0", "thumbnails")}
+        shapes = {"json": bool(given.get("json_output")), "csv": bool(given.get("csv_output"))}
+        return cls(**switches, **shapes, template=given.get("template"))
 
     def check(self, *, with_batch: bool = False) -> None:
         """Raise `UsageError` for options that exclude each other, and for a template that cannot be meant."""

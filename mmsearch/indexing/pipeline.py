@@ -74,16 +74,20 @@ class Indexer:
         expect: Callable[[], Preprocess | None],
         how: RunOptions,
         notices: deque[Notice],
+        *,
+        with_model: Callable[[], None],
     ) -> None:
         """`load_encoder` is called at most once, from a thread of its own, and not at all where nothing needs encoding;
         `expect` says what it will ask for, if that can be known sooner; setting `how.stop` ends the run after the batch
-        in flight; what is put into `notices` meanwhile becomes events."""
+        in flight; what is put into `notices` meanwhile becomes events. `with_model` is called in the transaction that
+        stores the model of a collection that has none."""
         self._catalog = catalog
         self._settings = how.settings
         self._expect = expect
         self._preprocess: Preprocess | None = None
         self._stop = how.stop
         self._notices = notices
+        self._with_model = with_model
         self._scanner = Scanner(catalog.folder, places, how.stop)
         self._encoding = EncodingStage(load_encoder)
         self._stored = catalog.encoders.current()
@@ -190,14 +194,25 @@ class Indexer:
         if not batch.entries:
             return None
         if batch.pixels:
+            if not self._has_model():
+                return None  # the next run does it
+            encoder = self._encoding.get()
             if self._stored is None:
                 with self._catalog.transaction():
-                    self._stored = self._catalog.encoders.start_with(self._encoding.get().info)
-            _check_same_model(self._stored, self._encoding.get())
+                    self._stored = self._catalog.encoders.start_with(encoder.info)
+                    self._with_model()
+            _check_same_model(self._stored, encoder)
             batch.embeddings = self._encoding.submit(np.stack(batch.pixels))
             self._summary.encoded += len(batch.pixels)
             batch.pixels = []
         return batch
+
+    def _has_model(self) -> bool:
+        """Wait for the encoder, which may take a download, but no longer than until the run is stopped."""
+        while not self._encoding.ready(TICK):
+            if self._stop.is_set():
+                return False
+        return True
 
     def store(self, batch: _Batch) -> None:
         """Store a batch in one transaction, when its embeddings are there."""

@@ -37,11 +37,14 @@ def run(
     def say(line: str) -> None:
         notices.append(Notice(line))
 
-    known = {root.path for root in catalog.roots.all()}
     planned = roots.plan(catalog, sources, options, say)
     choice = _ModelChoice(catalog, model, say)
-    with catalog.transaction():
-        planned.store(catalog)
+    # A first run stores its folders together with its model, which nobody would remember: one that fails, is stopped or
+    # killed before it has it leaves none behind for the next run to fill with another model.
+    is_first = catalog.encoders.current() is None
+    if not is_first:
+        with catalog.transaction():
+            planned.store(catalog)
     indexer = Indexer(
         catalog,
         planned.places,
@@ -49,28 +52,16 @@ def run(
         choice.preprocess,
         how,
         notices,
+        with_model=lambda: planned.store(catalog),
     )
-    finished = False
-    try:
-        for event in indexer.run():
-            if isinstance(event, Finished):
-                finished = not event.summary.interrupted
-                if sources:
-                    roots.check_found(catalog, planned, event.summary)
-            yield event
-    finally:
-        if not finished and catalog.encoders.current() is None:
-            _undo(catalog, known)
-
-
-def _undo(catalog: Catalog, known: set[str]) -> None:
-    """Take away the roots that a run has added before it failed for want of its model, which nobody would remember."""
-    with catalog.transaction():
-        for root in catalog.roots.all():
-            if root.path not in known:
-                catalog.roots.remove(root.path)
-                catalog.files.remove_below(root.path)
-        catalog.contents.drop_released()
+    for event in indexer.run():
+        if isinstance(event, Finished):
+            if is_first and not event.summary.model and not event.summary.interrupted:
+                with catalog.transaction():
+                    planned.store(catalog)
+            if sources:
+                roots.check_found(catalog, planned, event.summary)
+        yield event
 
 
 def _check_model(catalog: Catalog, model: str | None) -> None:

@@ -67,7 +67,7 @@ class Steps(Protocol[Entry, Batch]):
         ...
 
     def seal(self) -> Batch | None:
-        """Hand the current batch to the encoder and begin the next one; None where it was empty."""
+        """Hand the current batch to the encoder and begin the next one; None where there is nothing to store of it."""
         ...
 
     def store(self, batch: Batch) -> None:
@@ -89,7 +89,8 @@ class Steps(Protocol[Entry, Batch]):
 
 
 class Window(Generic[Entry, Batch]):
-    """Runs `steps` until there are no more files or `how.stop` is set; what has been taken is stored in either case."""
+    """Runs `steps` until there are no more files or `how.stop` is set; what has been taken is stored in either case,
+    unless the model was not there yet when it was set."""
 
     def __init__(self, steps: Steps[Entry, Batch], encoding: EncodingStage, how: RunOptions) -> None:
         self._steps = steps

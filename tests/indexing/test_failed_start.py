@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from command import Command
+from hub_server import Hub
 
 from mmsearch import Collection
 from mmsearch.base import config
 from mmsearch.base.errors import ModelError, ModelUnavailableError
 from mmsearch.base.events import Finished
+from mmsearch.encoders import names
 from mmsearch.store.catalog import Catalog
+
+WEIGHTS = names.WEIGHTS_NAMES[0]
 
 
 def test_a_model_that_cannot_be_had_leaves_no_collection(command: Command, photos: Path, tmp_path: Path) -> None:
@@ -54,6 +64,35 @@ def test_a_stop_before_there_is_a_model_leaves_nothing(
         given_up.set()
     assert isinstance(last, Finished) and last.summary.interrupted
     assert not (tmp_path / "c").exists()
+
+
+@contextmanager
+def downloading(photos: Path, place: Path, hub: Hub, cache: Path) -> Iterator[subprocess.Popen[str]]:
+    """A first run in the middle of the download of its model, which goes no further."""
+    hub.repos[names.ALIASES["clip"].repo] = {WEIGHTS: bytes(1_000_000)}
+    hub.faults[WEIGHTS] = "stall"
+    env = {**os.environ, "HF_HUB_CACHE": str(cache), "HF_ENDPOINT": hub.url}
+    command = [sys.executable, "-m", "mmsearch", "index", photos, "--model", "clip", "-C", place]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert hub.stalled.wait(60) and place.exists()
+        yield process
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT")
+def test_one_interrupt_ends_the_download(photos: Path, tmp_path: Path, hub: Hub) -> None:
+    with downloading(photos, tmp_path / "c", hub, tmp_path / "hub-cache") as process:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "interrupted; nothing was done yet" in err
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_kill_leaves_no_folder_for_another_model(photos: Path, tmp_path: Path, hub: Hub) -> None:
+    """Nobody can tidy up then; but the next run without a folder has nothing to fill."""
+    with downloading(photos, tmp_path / "c", hub, tmp_path / "hub-cache") as process:
+        process.kill()
+    with Catalog(tmp_path / "c", write=False) as catalog:
+        assert catalog.roots.all() == [] and catalog.encoders.current() is None
 
 
 def test_what_is_not_ours_stays(photos: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def index(
     notices: deque[Notice] = deque()
     with Catalog(folder, write=True) as catalog:
         how = RunOptions.of({"settings": settings, "stop": stop})
-        for event in Indexer(catalog, [place], load, lambda: HOW, how, notices).run():
+        for event in Indexer(catalog, [place], load, lambda: HOW, how, notices, with_model=lambda: None).run():
             each(event)
             if isinstance(event, Finished):
                 return event.summary

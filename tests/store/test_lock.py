@@ -32,9 +32,9 @@ with lock.writer(pathlib.Path(sys.argv[1]), sys.argv[2]):
 
 
 @contextmanager
-def held(folder: Path, by: str = "index") -> Iterator[subprocess.Popen[bytes]]:
+def held(folder: Path, by: str = "index", code: str = HOLD) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that holds the lock until its standard input ends."""
-    arguments = [sys.executable, "-c", HOLD, str(folder), by]
+    arguments = [sys.executable, "-c", code, str(folder), by]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
@@ -72,6 +72,20 @@ def test_waiting_ends_with_the_holder(photos: Path, tmp_path: Path) -> None:
     assert summary.new > 20
     assert said == [line for line in said if f"waiting for mmsearch index (process {holder.pid}" in line]
     assert len(said) == 1
+
+
+def test_waiting_outlasts_a_first_run_that_leaves_nothing(photos: Path, tmp_path: Path) -> None:
+    """The folder, and the lock in it, go while another process waits for them."""
+    place = tmp_path / "c"
+    discard = HOLD.replace("sys.stdin.read()", "sys.stdin.read(); taken.discard()").replace("[2]):", "[2]) as taken:")
+
+    def release(line: str) -> None:
+        assert holder.stdin is not None
+        holder.stdin.close()
+
+    with held(place, code=discard) as holder, Collection.open(place, notice=release) as collection:
+        assert collection.add([photos], model="starter", wait=60).new > 20
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700 and (place / lock.LOCK_NAME).exists()
 
 
 def test_waiting_gives_up(tmp_path: Path) -> None:

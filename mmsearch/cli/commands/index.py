@@ -110,7 +110,8 @@ def describe(summary: Summary) -> list[str]:
     if summary.known_failures:
         lines.append(f"{number(summary.known_failures, 'file')} could not be read earlier; `mmsearch info` lists them")
     if summary.interrupted:
-        lines.insert(0, "interrupted; what is done is kept, the same command goes on from here")
+        kept = "what is done is kept, the same command goes on from here" if summary.total else "nothing was done yet"
+        lines.insert(0, f"interrupted; {kept}")
     return lines
 
 

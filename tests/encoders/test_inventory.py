@@ -102,7 +102,7 @@ class TestPull:
         outcome = command("models", "pull", SPEC)
         assert outcome.code == 1 and "run again to go on where it stopped" in outcome.err
         state = command("models", "show", SPEC).out
-        assert "`mmsearch models pull` goes on" in state
+        assert f"`mmsearch models pull {SPEC}` goes on" in state
         (held,) = on_disk.inventory().holdings
         assert not held.is_complete and held.downloads[0].bytes > 10_000_000
         offered.faults.clear()

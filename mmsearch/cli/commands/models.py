@@ -55,7 +55,8 @@ def list_models(json_output: JsonOption = False) -> None:
         typer.echo(f"{card.alias:<{_NAME}} {card.good_for}")
         typer.echo(f"{'':<{_NAME}} {', '.join([*_facts(card), state])}")
     for card in others:
-        state = "here" if here[card.spec].is_complete else "not all of it is here: `mmsearch models pull`"
+        missing = f"not all of it is here: `mmsearch models pull {card.alias or card.spec}`"
+        state = "here" if here[card.spec].is_complete else missing
         typer.echo(f"{card.alias:<{_NAME}} {', '.join([*_facts(card), state])}")
     typer.echo("\nAny open_clip model works too: --model ARCH/TAG, hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT.")
     for line in _accounts(found):
@@ -227,7 +228,8 @@ def _download_state(card: ModelCard, held: Holding) -> str:
     if held.is_complete:
         return f"here, {taken}"
     wanted = f"{card.download_mb} MB to download" if card.download_mb else "not here"
-    return f"{wanted}; {taken} of it are here, `mmsearch models pull` goes on" if held.downloads else wanted
+    goes_on = f"`mmsearch models pull {card.alias or card.spec}` goes on"
+    return f"{wanted}; {taken} of it are here, {goes_on}" if held.downloads else wanted
 
 
 def _accounts(found: Inventory) -> list[str]:

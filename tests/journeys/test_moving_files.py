@@ -20,15 +20,16 @@ def place(indexed: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("times", [1, 3, 100])
 def test_a_search_looks_again(place: Path, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The catalog names a file, and it is gone before it is opened. Only where that never ends is it done without."""
-    left = times
+    left, writes = times, False
     real = VectorIndex.__init__
 
     def replaced(self: VectorIndex, path: Path, **options: Any) -> None:
-        nonlocal left
-        if options and left > 0:  # a search opens it, not the one that wrote it
-            left -= 1
+        nonlocal left, writes
+        if not writes and left > 0:  # a search opens it, not the one that wrote it
+            left, writes = left - 1, True
             with Collection.open(place) as writer:
                 writer.optimize()
+            writes = False
         real(self, path, **options)
 
     monkeypatch.setattr(VectorIndex, "__init__", replaced)

@@ -12,7 +12,7 @@ CollectionOption = Annotated[
         "--collection",
         "-C",
         metavar="NAME_OR_PATH",
-        help="The collection: a name, or the path of a folder. [default: $MMSEARCH_COLLECTION, else `default`]",
+        help="Collection to use, by name or by path. [default: $MMSEARCH_COLLECTION, else `default`]",
         show_default=False,
     ),
 ]
@@ -30,7 +30,7 @@ WaitOption = Annotated[
         "--wait",
         min=0.0,
         metavar="SECONDS",
-        help="Wait this long for another mmsearch that is writing to the collection; `inf`: until it is done.",
+        help="Wait this long for another mmsearch that is writing to the collection; `inf` waits until it is done.",
         show_default="not at all",
     ),
 ]
@@ -42,23 +42,22 @@ DeviceOption = Annotated[
     ),
 ]
 BatchSizeOption = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Images in one pass through the model; 0: what suits the device.")
+    int, typer.Option(min=0, metavar="N", help="Images per pass through the model; 0 chooses what suits the device.")
 ]
 WorkersOption = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Processes that decode images; 0: one for each core.")
+    int, typer.Option(min=0, metavar="N", help="Processes that decode images; 0 means one per core.")
 ]
 MaxPixelsOption = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Images of more pixels (width x height) are skipped unread.")
+    int, typer.Option(min=1, metavar="N", help="Skip images with more pixels (width x height) than this.")
 ]
 TimeLimitOption = Annotated[
-    float, typer.Option(min=1, metavar="SECONDS", help="Files that take longer to read and decode are skipped.")
+    float, typer.Option(min=1, metavar="SECONDS", help="Skip files that take longer than this to read and decode.")
 ]
 DecodeMemoryOption = Annotated[
     int | None,
     typer.Option(
         min=256,
         metavar="MB",
-        help="Memory limit for all decoding processes together; a low limit means fewer of them. [default: "
-        "no bound on the sum]",
+        help="Memory limit for all decoding processes together; a low limit means fewer of them. [default: no limit]",
     ),
 ]

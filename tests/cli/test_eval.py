@@ -170,7 +170,7 @@ def test_images_that_are_not_there_or_broken(command: Command, photos: Path) -> 
         outcome = command("eval", source, "--model", "starter", "--json")
         assert outcome.code == 3
         assert [outcome.json[name] for name in ("n_images", "n_missing", "n_skipped")] == [2, 1, 1]
-        assert f"left out {photos / 'gone.jpg'}: there is no such file" in outcome.err
+        assert f"left out {photos / 'gone.jpg'}: no such file" in outcome.err
         assert f"left out {photos / 'broken.jpg'}: " in outcome.err and outcome.err.count("\n") == 2
 
 
@@ -230,7 +230,11 @@ def test_interrupting_keeps_what_is_done(command: Command, sample_data: Path, mo
 
     monkeypatch.setattr(embeddings, "_index", interrupted)
     before = signal.getsignal(signal.SIGINT)
-    refused(command("eval", sample_data / "captions.jsonl", "--model", "starter"), 130, "goes on from there")
+    refused(
+        command("eval", sample_data / "captions.jsonl", "--model", "starter"),
+        130,
+        "the same command resumes from there",
+    )
     assert signal.getsignal(signal.SIGINT) is before
     monkeypatch.setattr(embeddings, "_index", real)
     monkeypatch.setattr("mmsearch.encoders.onnx.OnnxEncoder.encode_images", None)
@@ -436,7 +440,7 @@ def test_nothing_left_to_name(command: Command, tmp_path: Path, photos: Path, mo
     answer_with(monkeypatch, "a cat")
     command("eval", "--label", "-C", tmp_path / "c")
     answer_with(monkeypatch, "a cat")
-    assert "no picture without a caption" in command("eval", "--label", "-C", tmp_path / "c").err
+    assert "every picture has a caption already" in command("eval", "--label", "-C", tmp_path / "c").err
     answer = command("eval", "-C", tmp_path / "c", "--json").json
     assert (answer["n_images"], answer["text_to_image"]["recall@1"]) == (1, 1)
 
@@ -446,8 +450,8 @@ def test_wrong_usage(command: Command, sample_data: Path, indexed: Path, tmp_pat
     refused(command("eval", source, "--whole"), 2, "needs a collection")
     refused(command("eval", source, "--label"), 2, "--label takes only")
     refused(command("eval", source, "--prompt", "a {}"), 2, "for a folder of classes")
-    refused(command("eval", source, "--count", 3), 2, "belong to --label")
-    refused(command("eval", "--split", "test", "-C", indexed), 2, "belong to a SOURCE")
+    refused(command("eval", source, "--count", 3), 2, "only work with --label")
+    refused(command("eval", "--split", "test", "-C", indexed), 2, "need a SOURCE")
     refused(command("eval", source, "--split", "test"), 2, "has no split 'test'")
     refused(command("eval", source, "--model", "startr"), 2, "startr")
     refused(command("eval", tmp_path / "none.jsonl"), 1, "no such file")

@@ -102,7 +102,7 @@ class TestPull:
         outcome = command("models", "pull", SPEC)
         assert outcome.code == 1 and "run again to go on where it stopped" in outcome.err
         state = command("models", "show", SPEC).out
-        assert f"`mmsearch models pull {SPEC}` goes on" in state
+        assert f"`mmsearch models pull {SPEC}` resumes" in state
         (held,) = on_disk.inventory().holdings
         assert not held.is_complete and held.downloads[0].bytes > 10_000_000
         offered.faults.clear()
@@ -221,7 +221,7 @@ class TestList:
         assert len(found.leftovers) == 3
         assert {item.path.name.split("-")[-1] for item in found.rest} == {"something.json", "v2.failed.json"}
         listed = command("models", "list")
-        assert "Not counted: 500 B of other programs" in listed.out
+        assert "Not counted: 500 B by other programs" in listed.out
         assert "leftovers: `mmsearch models remove --leftovers` (3 items)" in listed.out
         assert command("models", "remove", "--leftovers", "--yes").code == 0
         assert on_disk.inventory().leftovers == []
@@ -270,7 +270,7 @@ class TestShow:
         if card.coco_r1:
             assert f"{card.coco_r1:.1f} % of COCO's captions find their photo first ({card.coco_source})" in shown
         if card.image_gflop:
-            assert f"{card.image_gflop:.1f} GFLOP for an image" in shown
+            assert f"{card.image_gflop:.1f} GFLOP per image" in shown
         if card.imagenet_top1:
             assert f"{card.imagenet_top1:.1f} % zero-shot top-1 on ImageNet-1k ({card.figure_source})" in shown
         assert command("models", "show", alias, "--json").json["spec"] == card.spec
@@ -279,10 +279,10 @@ class TestShow:
         shown = command("models", "show", "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k").out
         assert "those of its tokenizer, xlm-roberta-base" in shown and "512 dimensions" in shown
         shown = command("models", "show", "ViT-B-16/laion2b_s34b_b88k").out
-        assert "English" in shown and "224 x 224" in shown and "no figure known" in shown
+        assert "English" in shown and "224 x 224" in shown and "no figures known" in shown
 
     def test_a_model_that_is_not_here(self, command: Command) -> None:
-        assert "not known before a pull" in command("models", "show", "hf-hub:tests/none").out
+        assert "unknown until pulled" in command("models", "show", "hf-hub:tests/none").out
 
 
 def test_environment_of_the_tests_is_their_own() -> None:

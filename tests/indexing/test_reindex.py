@@ -495,7 +495,7 @@ class TestCommand:
         outcome = command("reindex", "--model", SPEC, "-C", place)
         assert outcome.code == 0 and outcome.out == ""
         assert f"{COUNT} images encoded by {SPEC}" in outcome.err
-        assert f"those by {OLD} are kept until --drop-old" in outcome.err
+        assert f"the embeddings by {OLD} are kept until --drop-old" in outcome.err
         assert "kept model" in command("info", "-C", place).out
         assert [model["spec"] for model in command("info", "-C", place, "--json").json["other_models"]] == [OLD]
         outcome = command("reindex", "--drop-old", "-C", place, "--json")
@@ -517,7 +517,7 @@ class TestCommand:
         (photos / "dog.jpg").unlink()
         outcome = command("reindex", "--model", SPEC, "-C", place)
         assert outcome.code == 3
-        assert "1 image could not be read (1 not there)" in outcome.err and "--allow-missing" in outcome.err
+        assert "1 image could not be read (1 missing)" in outcome.err and "--allow-missing" in outcome.err
         assert command("reindex", "--abandon", "-C", place).err.startswith(f"dropped the embeddings by {SPEC}")
 
     def test_limits_are_those_of_an_index_run(

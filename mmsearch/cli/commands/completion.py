@@ -16,7 +16,7 @@ class Shell(StrEnum):
     fish = "fish"
 
 
-def completion(shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")]) -> None:
+def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> None:
     """Print a completion script for bash, zsh or fish.
 
     bash: add `eval "$(mmsearch completion bash)"` to ~/.bashrc.

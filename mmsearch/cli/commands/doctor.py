@@ -12,7 +12,7 @@ from mmsearch.cli.options import CollectionOption, JsonOption, WaitOption
 def doctor(
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Repair what can be repaired; nothing is removed that could not be made again."),
+        typer.Option("--repair", help="Repair what can be repaired; nothing irreplaceable is removed."),
     ] = False,
     wait: WaitOption = 0.0,
     collection: CollectionOption = None,
@@ -20,7 +20,7 @@ def doctor(
 ) -> None:
     """Check a collection, and repair it with --repair.
 
-    It looks at the catalog, embeddings, vector files, model, permissions, and leftovers of interrupted runs.
+    Checks the catalog, embeddings, vector files, model, permissions, and leftovers of interrupted runs.
 
     Reads everything, so it takes minutes for millions of images. Exit code 0 only when all is well.
     """
@@ -41,7 +41,7 @@ def doctor(
         listed = [finding.to_json() for finding in findings]
         typer.echo(dumps({"collection": str(photos.path), "well": not problems, "findings": listed}, indent=2))
     elif problems:
-        hint = "" if repair else "; `mmsearch doctor --repair` mends what can be mended"
+        hint = "" if repair else "; `mmsearch doctor --repair` repairs what it can"
         say(f"{number(problems, 'problem')}{hint}")
     if problems:
         raise typer.Exit(1)

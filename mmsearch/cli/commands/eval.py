@@ -41,58 +41,59 @@ def evaluate(
         typer.Argument(
             metavar="SOURCE",
             readable=False,
-            help="Captions: .jsonl, .csv, .tsv, MSCOCO or Karpathy .json; or a folder with a subfolder for each class; "
-            "none: the collection's own, made with --label.",
+            help="Captions (.jsonl, .csv, .tsv, MSCOCO or Karpathy .json), or a folder with a subfolder for "
+            "each class; omit for the collection's own, made with --label.",
         ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", readable=False, help="Where the images are. [default: beside SOURCE]"),
+        typer.Option(metavar="DIR", readable=False, help="Folder that holds the images. [default: beside SOURCE]"),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL", help="A model to evaluate (repeatable: several are compared)."),
+        typer.Option(metavar="MODEL", help="Model to evaluate; repeat it to compare several."),
     ] = None,
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only this part of SOURCE, for example `test`.")
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What a class is called, with {} for its name. [default: a photo of a {}]"),
+        typer.Option(metavar="TEXT", help="Text for a class, with {} for its name. [default: a photo of a {}]"),
     ] = None,
     whole: Annotated[
         bool | None,
         typer.Option(
             "--whole/--captioned",
-            help="Whether texts search the whole collection or only images with captions. [default: the whole one "
-            "without SOURCE]",
+            help="Search the whole collection, or only images with captions. [default: the whole collection "
+            "without SOURCE, else captioned]",
         ),
     ] = None,
     centring: Annotated[
         CentringChoice,
         typer.Option(
             metavar="auto|on|off|both",
-            help="Whether short texts are centred: as in queries, always, never, or evaluated with and without.",
+            help="Centre short texts as queries do (auto), always (on), never (off), or or both ways (both).",
         ),
     ] = CentringChoice.auto,
     worst: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Also list the N queries of each direction that went worst.")
+        int, typer.Option(min=0, metavar="N", help="Also list the N worst queries in each direction.")
     ] = 0,
     gallery: Annotated[
         Path | None,
-        typer.Option(metavar="OUT.html", help="Write a page of the worst queries with their pictures."),
+        typer.Option(metavar="OUT.html", help="Write a web page of the worst queries with their pictures."),
     ] = None,
     label: Annotated[
-        bool, typer.Option("--label", help="Name pictures of the collection, for later evaluations; no figures.")
+        bool,
+        typer.Option("--label", help="Caption pictures of the collection for later evaluations, instead of measuring."),
     ] = False,
     count: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="With --label: how many pictures. [default: 20]")
+        int | None, typer.Option(min=1, metavar="N", help="With --label: number of pictures. [default: 20]")
     ] = None,
     open_pictures: Annotated[
         bool, typer.Option("--open", help="With --label: show pictures in the desktop's viewer, not the terminal.")
     ] = False,
     seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Seed of random draws; the same seed gives the same result.")
+        int, typer.Option(min=0, metavar="N", help="Seed for random draws; the same seed gives the same result.")
     ] = 0,
     device: DeviceOption = "auto",
     collection: CollectionOption = None,
@@ -102,10 +103,10 @@ def evaluate(
 
     Figures come with 95 % intervals.
 
-    With -C the embeddings come from that collection; else the images are encoded into the cache. Several models are
-    compared with a paired test. recall@k is the share of queries with a right answer among the first k. Where several
-    images have the same caption, any of them is right; files of the same bytes are one image; ties count against the
-    model.
+    With -C the embeddings come from that collection; otherwise the images are encoded into the cache. Several models
+    are compared with a paired test. recall@k is the share of queries with a right answer among the first k. Where
+    several images have the same caption, any of them is right; files of the same bytes are one image; ties count
+    against the model.
     """
     if label:
         others = (source, images, model, split, prompt, worst, gallery, json_output, whole is not None)
@@ -116,7 +117,7 @@ def evaluate(
         name_pictures(collection, count=count or _ROUND, seed=seed, show_pictures=open_pictures)
         return
     if count is not None or open_pictures:
-        raise UsageError("--count and --open belong to --label", "add --label, or leave them out")
+        raise UsageError("--count and --open only work with --label", "add --label, or leave them out")
     from mmsearch.evaluating.run import Settings
 
     captions, place = _captions(source, images, split, prompt, collection)
@@ -124,9 +125,9 @@ def evaluate(
     if whole and place is None:
         raise UsageError("--whole needs a collection to search", "name it with -C")
     if whole and len(model or ()) > 1:
-        raise UsageError("--whole takes one model, the collection's own", "leave out --whole or --model")
+        raise UsageError("--whole works with one model only, the collection's own", "leave out --whole or --model")
     outcome = _run(captions, Settings(tuple(model or ()), place, whole, device, centring.value, seed=seed))
-    left_out = dict.fromkeys(captions.missing, "there is no such file") | outcome.left_out
+    left_out = dict.fromkeys(captions.missing, "no such file") | outcome.left_out
     _say_left_out(left_out)
     _print(outcome, captions, worst, seed, json_output)
     if gallery is not None:
@@ -148,10 +149,10 @@ def _captions(
         found = captions.read(source, images=images, split=split, prompt=prompt)
         if found.splits and len(found.splits) > 1:
             parts = ", ".join(f"{name} ({count:,})" for name, count in found.splits.items())
-            say(f"evaluating all parts: {parts}; --split NAME takes one")
+            say(f"evaluating all parts: {parts}; --split NAME selects one")
         return found, place
     if images is not None or split is not None or prompt is not None:
-        raise UsageError("--images, --split and --prompt belong to a SOURCE", "name a file of captions")
+        raise UsageError("--images, --split and --prompt need a SOURCE", "name a file of captions")
     from mmsearch.evaluating import labels
     from mmsearch.store.catalog import Catalog
 
@@ -174,7 +175,7 @@ def _run(captions: CaptionSet, settings: Settings) -> Outcome:
         with ProgressBar() as bar:
             return evaluate(captions, settings, show=bar.show, stop=stop)
     except KeyboardInterrupt:
-        say("interrupted; what has been encoded is kept, the same command goes on from there")
+        say("interrupted; what has been encoded is kept, and the same command resumes from there")
         raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGINT, before)
@@ -217,6 +218,6 @@ def _write_gallery(out: Path, outcome: Outcome, count: int) -> None:
     from mmsearch.rendering.gallery import write_gallery
 
     entries = [entry for evaluation in outcome.evaluations for entry in scores.gallery_entries(evaluation, count)]
-    for path, reason in write_gallery(out, "Queries that went worst", entries):
-        say(f"no picture of {path}: {reason}")
+    for path, reason in write_gallery(out, "Worst queries", entries):
+        say(f"cannot show {path}: {reason}")
     say(f"the worst queries are in {out}")

@@ -59,13 +59,13 @@ def _print_schema(name: str) -> None:
     elif name in known:
         typer.echo(schemas.text(name), nl=False)
     else:
-        raise UsageError(f"there is no schema {name!r}", f"choose {', '.join(known)}")
+        raise UsageError(f"unknown schema {name!r}", f"choose {', '.join(known)}")
 
 
 def _print_chapter(name: str) -> None:
     """A chapter, for a person page by page; a pipe gets its Markdown."""
     if name not in guide.CHAPTERS:
-        raise UsageError(f"there is no chapter {name!r}", _offer())
+        raise UsageError(f"unknown chapter {name!r}", _offer())
     if sys.stdout.isatty():
         _show(guide.readable(name))
     else:

@@ -38,7 +38,7 @@ def index(
         str,
         typer.Option(
             metavar="MODEL",
-            help="The model of a new collection: an alias of `mmsearch models`, ARCH/TAG of open_clip, "
+            help="Model for a new collection: an alias from `mmsearch models`, ARCH/TAG of open_clip, "
             "hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT. An existing collection keeps its own.",
         ),
     ] = "auto",
@@ -47,14 +47,18 @@ def index(
     batch_size: BatchSizeOption = 0,
     workers: WorkersOption = 0,
     include: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Only files that match (gitignore syntax; repeatable).")
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only index files that match (gitignore syntax); repeatable."),
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="No files or folders that match (gitignore syntax; repeatable)."),
+        typer.Option(metavar="GLOB", help="Skip files and folders that match (gitignore syntax); repeatable."),
     ] = None,
     hidden: Annotated[
-        bool | None, typer.Option("--hidden/--no-hidden", help="Include names that begin with a dot. [default: no]")
+        bool | None,
+        typer.Option(
+            "--hidden/--no-hidden", help="Include files and folders whose names begin with a dot. [default: no]"
+        ),
     ] = None,
     follow_symlinks: Annotated[
         bool | None,
@@ -70,7 +74,7 @@ def index(
     """Index folders: encode what changed, forget what is gone.
 
     The options --include, --exclude, --hidden and --follow-symlinks are remembered for each folder; giving any of them
-    again replaces all four. Ctrl-C keeps what is done; the same command goes on from there.
+    again replaces all four. Ctrl-C keeps what is done; the same command resumes there.
     """
     from mmsearch.base.events import Finished
     from mmsearch.cli.running import finish, index_settings, run
@@ -110,7 +114,9 @@ def describe(summary: Summary) -> list[str]:
     if summary.known_failures:
         lines.append(f"{number(summary.known_failures, 'file')} could not be read earlier; `mmsearch info` lists them")
     if summary.interrupted:
-        kept = "what is done is kept, the same command goes on from here" if summary.total else "nothing was done yet"
+        kept = (
+            "what is done is kept, and the same command resumes from here" if summary.total else "nothing was done yet"
+        )
         lines.insert(0, f"interrupted; {kept}")
     return lines
 

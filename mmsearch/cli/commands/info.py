@@ -19,14 +19,14 @@ _SHOWN_FAILURES = 20
 def info(
     recall: Annotated[
         bool,
-        typer.Option("--recall", help="Also measure how much of the exact answer searches find."),
+        typer.Option("--recall", help="Also measure recall: how much of the exact result searches find."),
     ] = False,
     collection: CollectionOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Show folders, counts, model and sizes of a collection.
 
-    Also the last run, and the files that could not be read.
+    Also shows the last run, and the files that could not be read.
     """
     from mmsearch.collection.collection import Collection
 
@@ -65,9 +65,11 @@ def _describe(facts: CollectionInfo) -> list[str]:
     for other in facts.other_models:
         told = f"{printable(other.spec)} ({other.dim} dimensions), {other.embeddings:,} images"
         if other.state == "unfinished":
-            rows.append(("reindex", f"{told}, {other.missing:,} to do: `mmsearch reindex` goes on, --abandon drops it"))
+            rows.append(
+                ("reindex", f"{told}, {other.missing:,} to do: `mmsearch reindex` resumes it, --abandon discards it")
+            )
         else:
-            rows.append(("kept model", f"{told}: `mmsearch reindex --drop-old` frees its room"))
+            rows.append(("kept model", f"{told}: `mmsearch reindex --drop-old` frees its space"))
     run = facts.last_run
     if run:
         where = f" on {run['device']} in {run['precision']}" if run["device"] else ""

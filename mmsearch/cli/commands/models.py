@@ -19,7 +19,7 @@ models = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names
 # Characters of the column with names: the longest is siglip2-large, and a space.
 _NAME = 14
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model, in any form that --model takes.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model, in any form that --model accepts.")]
 
 
 @models.callback(invoke_without_command=True)
@@ -31,9 +31,9 @@ def _models(context: typer.Context, json_output: JsonOption = False) -> None:
 
 @models.command("list")
 def list_models(json_output: JsonOption = False) -> None:
-    """List models, and what of them is on this disk.
+    """List models, and which are on this disk.
 
-    Those with a short name, others that are here, and the room that all of it takes.
+    Lists those with a short name, others that are on this disk, and the space that all of it takes.
     """
     from mmsearch.encoders import inventory
     from mmsearch.encoders.names import ALIASES, is_cached, parse
@@ -55,7 +55,7 @@ def list_models(json_output: JsonOption = False) -> None:
         typer.echo(f"{card.alias:<{_NAME}} {card.good_for}")
         typer.echo(f"{'':<{_NAME}} {', '.join([*_facts(card), state])}")
     for card in others:
-        missing = f"not all of it is here: `mmsearch models pull {card.alias or card.spec}`"
+        missing = f"partly downloaded: `mmsearch models pull {card.alias or card.spec}` resumes"
         state = "here" if here[card.spec].is_complete else missing
         typer.echo(f"{card.alias:<{_NAME}} {', '.join([*_facts(card), state])}")
     typer.echo("\nAny open_clip model works too: --model ARCH/TAG, hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT.")
@@ -65,7 +65,7 @@ def list_models(json_output: JsonOption = False) -> None:
 
 @models.command("show")
 def show(model: ModelArgument, json_output: JsonOption = False) -> None:
-    """Show what is known of a model, and what of it is on this disk."""
+    """Show details of a model, and its files on this disk."""
     from mmsearch.encoders import inventory, resolve
     from mmsearch.rendering.text import columns, printable, size
 
@@ -77,15 +77,18 @@ def show(model: ModelArgument, json_output: JsonOption = False) -> None:
     rows = [("model", f"{card.spec}{f' ({card.alias})' if card.alias != card.spec and card.alias else ''}")]
     rows += [("good for", card.good_for)] if card.good_for else []
     rows += [
-        ("embedding", f"{card.dim} dimensions" if card.dim else "not known before a pull"),
-        ("input", f"{card.pixels} x {card.pixels} pixels" if card.pixels else "not known before a pull"),
+        ("embedding", f"{card.dim} dimensions" if card.dim else "unknown until pulled"),
+        ("input", f"{card.pixels} x {card.pixels} pixels" if card.pixels else "unknown until pulled"),
         ("languages", _languages(card)),
         ("licence", card.licence),
         ("source", printable(card.source)),
         *(("published", line) for line in _published(card)),
         *(("costs", line) for line in [_costs(card)] if line),
         ("download", _download_state(card, held)),
-        ("export", f"here, {size(_total(held.exports))}" if held.has_export else "none; a pull or a query makes it"),
+        (
+            "export",
+            f"here, {size(_total(held.exports))}" if held.has_export else "none yet; a pull or a query makes it",
+        ),
     ]
     lines = columns(rows[:-1] if card.spec == "starter" else rows)
     lines += [f"  {printable(str(item.path))}: {size(item.bytes)}" for item in [*held.own, *held.shared]]
@@ -99,7 +102,7 @@ def pull(model: ModelArgument, json_output: JsonOption = False) -> None:
 
     Verifies existing files and resumes interrupted downloads.
 
-    Checksums are those of the model hub. Preparing takes about a minute and room for a second copy of the weights.
+    Checksums are those of the model hub. Preparing takes about a minute and space for a second copy of the weights.
     """
     from mmsearch.cli.console import say
     from mmsearch.encoders import inventory, resolve
@@ -109,26 +112,25 @@ def pull(model: ModelArgument, json_output: JsonOption = False) -> None:
     if json_output:
         _print_json({"spec": held.spec, "cached": held.is_complete, **_holding_to_json(held)})
         return
-    ready = "and ready for queries" if held.has_export else "but queries need torch for it"
-    typer.echo(f"{held.spec} is here {ready} ({size(held.bytes)})", err=True)
+    ready = "ready for queries" if held.has_export else "but queries need torch for it"
+    typer.echo(f"{held.spec} is on this disk, {ready} ({size(held.bytes)})", err=True)
 
 
 @models.command("remove")
 def remove(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="A model, in any form that --model takes.")
+        str | None, typer.Argument(metavar="MODEL", help="Model, in any form that --model accepts.")
     ] = None,
     leftovers: Annotated[
-        bool, typer.Option("--leftovers", help="Remove what belongs to no model: see the end of `models list`.")
+        bool, typer.Option("--leftovers", help="Remove files that belong to no model; see the end of `models list`.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Delete a model's files from this disk.
 
-    Its downloads, exports and digests go; collections stay as they are.
-
-    The next query of a collection that was built with it downloads it again. A checkpoint or folder of your own stays.
+    Removes its downloads, exports and digests. Collections, and checkpoints or folders of your own, stay as they are;
+    the next query of a collection that was built with the model downloads it again.
     """
     from mmsearch.cli.console import say
     from mmsearch.encoders import inventory
@@ -139,14 +141,14 @@ def remove(
     if items and not yes:
         for item in items:
             say(f"{item.path}: {size(item.bytes)}")
-        typer.echo(f"Delete {number(len(items), 'item')} of {size(total)}? [y/N] ", nl=False, err=True)
+        typer.echo(f"Delete {number(len(items), 'item')} ({size(total)})? [y/N] ", nl=False, err=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):  # Typer's own prompt writes to stdout
             raise typer.Abort
     inventory.remove(items)
     if json_output:
         _print_json({"removed": [item.to_json() for item in items], "bytes": total})
     else:
-        said = f"removed {number(len(items), 'item')} of {size(total)}" if items else "there is nothing to remove"
+        said = f"removed {number(len(items), 'item')} ({size(total)})" if items else "nothing to remove"
         typer.echo(printable(said), err=True)
 
 
@@ -159,7 +161,7 @@ def _to_remove(model: str | None, leftovers: bool) -> list[Item]:
         return inventory.inventory().leftovers
     source = resolve(model)
     if source.kind == "starter":
-        raise UsageError("the starter model is a part of mmsearch", "it goes with it: `pip uninstall mmsearch`")
+        raise UsageError("the starter model is part of mmsearch", "`pip uninstall mmsearch` removes both")
     return inventory.holding(source).own
 
 
@@ -181,8 +183,8 @@ def _comparison(cards: list[ModelCard]) -> list[str]:
         *lines,
         "",
         "COCO: captions that find their photo first among 5,000, in %; ImageNet: zero-shot top-1, in %; as published.",
-        "GFLOP: work for an image. Memory: the peak of a first index run on a CPU; later runs and queries take less.",
-        "`mmsearch models show MODEL` has the sources, and in which languages a model of many is weak.",
+        "GFLOP: work per image. Memory: the peak of a first index run on a CPU; later runs and queries take less.",
+        "`mmsearch models show MODEL` names the sources, and the languages in which a multilingual model is weak.",
     ]
 
 
@@ -202,7 +204,7 @@ def _published(card: ModelCard) -> list[str]:
         lines.append(f"{card.coco_r1:.1f} % of COCO's captions find their photo first ({card.coco_source})")
     if card.imagenet_top1 is not None:
         lines.append(f"{card.imagenet_top1:.1f} % zero-shot top-1 on ImageNet-1k ({card.figure_source})")
-    return lines or ["no figure known to mmsearch"]
+    return lines or ["no figures known to mmsearch"]
 
 
 def _costs(card: ModelCard) -> str:
@@ -215,7 +217,7 @@ def _costs(card: ModelCard) -> str:
         ("for a query", card.query_memory_mb),
     )
     told = [f"{size(megabytes * 10**6)} of memory {what}" for what, megabytes in memory if megabytes]
-    work = [f"{card.image_gflop:.1f} GFLOP for an image"] if card.image_gflop else []
+    work = [f"{card.image_gflop:.1f} GFLOP per image"] if card.image_gflop else []
     return ", ".join([*work, *told])
 
 
@@ -228,8 +230,8 @@ def _download_state(card: ModelCard, held: Holding) -> str:
     if held.is_complete:
         return f"here, {taken}"
     wanted = f"{card.download_mb} MB to download" if card.download_mb else "not here"
-    goes_on = f"`mmsearch models pull {card.alias or card.spec}` goes on"
-    return f"{wanted}; {taken} of it are here, {goes_on}" if held.downloads else wanted
+    resume = f"`mmsearch models pull {card.alias or card.spec}` resumes"
+    return f"{wanted}; {taken} of it downloaded, {resume}" if held.downloads else wanted
 
 
 def _accounts(found: Inventory) -> list[str]:
@@ -241,7 +243,7 @@ def _accounts(found: Inventory) -> list[str]:
         parts = f"downloads {size(_total(holding.downloads))}, exports {size(_total(holding.exports))}"
         lines.append(f"  {size(holding.bytes):>9}  {printable(holding.spec)} ({parts})")
     for items, what in (
-        (found.shared, "tokenizers that several models use, or other programs"),
+        (found.shared, "tokenizers that several models or other programs use"),
         (found.rest, "notes and other derived files of mmsearch"),
         (found.leftovers, "leftovers: `mmsearch models remove --leftovers`"),
     ):
@@ -249,7 +251,7 @@ def _accounts(found: Inventory) -> list[str]:
             lines.append(f"  {size(_total(items)):>9}  {what} ({number(len(items), 'item')})")
     if found.others:
         repositories = f"{len(found.others):,} {'repository' if len(found.others) == 1 else 'repositories'}"
-        lines.append(f"Not counted: {size(_total(found.others))} of other programs in the hub's cache ({repositories})")
+        lines.append(f"Not counted: {size(_total(found.others))} by other programs in the hub's cache ({repositories})")
     return lines
 
 

@@ -26,7 +26,7 @@ class KindOption(StrEnum):
 def optimize(
     kind: Annotated[
         KindOption,
-        typer.Option(metavar="KIND", help="flat (exact), ivf-sq8, ivf-sq4 (smallest), or auto: what suits the size."),
+        typer.Option(metavar="KIND", help="flat (exact), ivf-sq8, ivf-sq4 (smallest), or auto, which suits the size."),
     ] = KindOption.AUTO,
     wait: WaitOption = 0.0,
     collection: CollectionOption = None,
@@ -34,9 +34,8 @@ def optimize(
 ) -> None:
     """Rebuild the search index; show its size and recall.
 
-    Figures are of before and after: size, recall and latency.
-
-    `mmsearch index` does this by itself when it pays; queries go on meanwhile.
+    Shows size, recall and latency before and after. `mmsearch index` rebuilds it by itself when that pays off; queries
+    keep working meanwhile.
     """
     from mmsearch.cli.console import say
     from mmsearch.collection.collection import Collection
@@ -60,5 +59,5 @@ def describe(measured: Measured) -> str:
 
     return (
         f"{measured.kind}, {size(measured.bytes)}, recall@10 {measured.recall_at_10:.3f}, "
-        f"{measured.milliseconds:.1f} ms a search (over {measured.queries} sampled images)"
+        f"{measured.milliseconds:.1f} ms per search (over {measured.queries} sampled images)"
     )

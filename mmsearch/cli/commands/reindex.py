@@ -33,17 +33,16 @@ def reindex(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="The new model, in any form that `mmsearch index --model` takes; omit to resume an "
-            "unfinished reindex.",
+            help="New model, in any form that `mmsearch index --model` accepts; omit to resume an unfinished reindex.",
         ),
     ] = None,
     drop_old: Annotated[
-        bool, typer.Option("--drop-old", help="Drop the old model's embeddings when queries use the new one.")
+        bool, typer.Option("--drop-old", help="Drop the old model's embeddings once queries use the new one.")
     ] = False,
-    abandon: Annotated[bool, typer.Option("--abandon", help="Discard an unfinished reindex, and stop there.")] = False,
+    abandon: Annotated[bool, typer.Option("--abandon", help="Discard an unfinished reindex and exit.")] = False,
     allow_missing: Annotated[
         bool,
-        typer.Option("--allow-missing", help="Switch although some files cannot be read; `index` adds them later."),
+        typer.Option("--allow-missing", help="Switch even if some files cannot be read; `index` adds them later."),
     ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -56,19 +55,20 @@ def reindex(
     collection: CollectionOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Change a collection's model, while queries go on.
+    """Switch a collection to another model.
 
-    All images are encoded anew beside the old embeddings; then queries switch.
-
-    Queries go on with the old model until the new embeddings are complete. Ctrl-C keeps what is done; the same command
-    goes on from there. The old embeddings are kept until --drop-old, and changing back to them takes no time.
+    All images are encoded again beside the old embeddings. Queries keep using the old model until the new embeddings
+    are complete. Ctrl-C keeps what is done; the same command resumes there. The old embeddings are kept until
+    --drop-old, and switching back to them takes no time.
     """
     from mmsearch.base.events import Reindexed
     from mmsearch.cli.running import finish, index_settings, run
 
     if abandon or (drop_old and model is None):
         if model is not None or (abandon and drop_old) or allow_missing:
-            raise UsageError("--abandon goes with no other model and no --drop-old", "leave the others out")
+            alone = "--abandon" if abandon else "--drop-old without --model"
+            others = "--model, --drop-old or --allow-missing" if abandon else "--allow-missing"
+            raise UsageError(f"{alone} cannot be combined with {others}", "leave the other options out")
         _drop(abandon, wait, collection, json_output)
         return
     settings = index_settings(batch_size, workers, max_pixels, time_limit, decode_memory)
@@ -96,14 +96,14 @@ def describe(summary: ReindexSummary) -> list[str]:
 
     pace = f" ({summary.images_per_s:.1f} images/s)" if summary.encoded else ""
     if summary.switched and not summary.before and not summary.encoded and not summary.missing:
-        return [f"queries use {summary.model}, and every image has its embedding: nothing to do"]
+        return [f"nothing to do: queries use {summary.model}, and every image has its embedding"]
     encoded = f"{number(summary.encoded, 'image')} encoded by {summary.model} in {summary.seconds:.1f} s{pace}"
     if summary.interrupted:
-        first = "interrupted; what is done is kept, the same command goes on from here, `--abandon` drops it"
-        return [first, f"{encoded}; queries go on with {summary.before or summary.model}"]
+        first = "interrupted; what is done is kept: the same command resumes, --abandon discards it"
+        return [first, f"{encoded}; queries still use {summary.before or summary.model}"]
     lines = [f"{encoded}; {_state(summary)}"]
     if summary.missing:
-        counts = {"not there": summary.gone, "changed": summary.changed, "unreadable": summary.unreadable}
+        counts = {"missing": summary.gone, "changed": summary.changed, "unreadable": summary.unreadable}
         listed = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
         lines.append(f"{number(summary.missing, 'image')} could not be read ({listed})")
         lines.append(_advice(summary))
@@ -112,18 +112,22 @@ def describe(summary: ReindexSummary) -> list[str]:
 
 def _state(summary: ReindexSummary) -> str:
     if not summary.switched:
-        return f"queries go on with {summary.before or summary.model}"
+        return f"queries still use {summary.before or summary.model}"
     if summary.dropped:
         return f"queries use it now; the embeddings by {', '.join(summary.dropped)} were dropped"
-    return f"queries use it now; those by {summary.before} are kept until --drop-old" if summary.before else "all done"
+    return (
+        f"queries use it now; the embeddings by {summary.before} are kept until --drop-old"
+        if summary.before
+        else "all done"
+    )
 
 
 def _advice(summary: ReindexSummary) -> str:
     if summary.switched:
-        return "they are not found; `mmsearch index` encodes those that can be read again"
+        return "searches do not find them; `mmsearch index` encodes them once they can be read again"
     return (
-        "bring back the disks that are away (or `mmsearch forget DIR`), let `mmsearch index` see what has changed, and "
-        "run this again; or switch without them: --allow-missing"
+        "reconnect missing disks (or `mmsearch forget DIR`), run `mmsearch index` for what has changed, then run this "
+        "again; or switch without them: --allow-missing"
     )
 
 
@@ -137,4 +141,6 @@ def _drop(abandon: bool, wait: float, collection: str | None, json_output: bool)
     if json_output:
         typer.echo(dumps({"dropped": dropped}))
     else:
-        typer.echo(f"dropped the embeddings by {', '.join(dropped)}" if dropped else "nothing is kept", err=True)
+        typer.echo(
+            f"dropped the embeddings by {', '.join(dropped)}" if dropped else "no old embeddings to drop", err=True
+        )

@@ -29,7 +29,7 @@ def name_pictures(collection: str | None, *, count: int, seed: int, show_picture
         for record in islice(labels.unnamed(catalog, seed), count):
             shown += 1
             if shown == 1:
-                say("say what each picture shows, as you would search for it; Enter alone skips one, q ends")
+                say("describe each picture as you would search for it; Enter skips one, q ends")
             caption = _ask(f"{shown}/{count}", record, show_pictures)
             if caption is None:
                 break
@@ -37,9 +37,9 @@ def name_pictures(collection: str | None, *, count: int, seed: int, show_picture
                 labels.append(folder, record, caption)
                 stored += 1
     if not shown:
-        say("there is no picture without a caption")
+        say("every picture has a caption already")
         return
-    say(f"stored {number(stored, 'caption')} in {folder / labels.FILE_NAME}; `mmsearch eval` measures with them")
+    say(f"stored {number(stored, 'caption')} in {folder / labels.FILE_NAME}; `mmsearch eval` uses them")
 
 
 def _ask(place: str, record: ImageRecord, show_picture: bool) -> str | None:

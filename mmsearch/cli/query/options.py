@@ -22,7 +22,7 @@ class Asking(TypedDict, total=False):
     plus: Annotated[
         list[str] | None,
         typer.Option(
-            "--plus", metavar="TEXT[:WEIGHT]", help="Also look for this (append :WEIGHT; 1 by default); repeatable."
+            "--plus", metavar="TEXT[:WEIGHT]", help="Also look for this (append :WEIGHT, default 1); repeatable."
         ),
     ]
     minus: Annotated[
@@ -36,7 +36,7 @@ class Asking(TypedDict, total=False):
         typer.Option(
             "--image",
             metavar="PATH[:WEIGHT]",
-            help="Look for images like this file or http(s) address; - reads standard input; repeatable.",
+            help="Find images like this file or http(s) URL (- reads standard input); repeatable.",
         ),
     ]
     like: Annotated[
@@ -44,12 +44,14 @@ class Asking(TypedDict, total=False):
         typer.Option(
             "--like",
             metavar="PATH_OR_ID[:WEIGHT]",
-            help="Look for images like an indexed one; loads no model; repeatable.",
+            help="Find images like this indexed one, without loading the model; repeatable.",
         ),
     ]
     expr: Annotated[
         str | None,
-        typer.Option("--expr", metavar="EXPRESSION", help="All terms in one: '2*beach + 0.5*sunset - people'."),
+        typer.Option(
+            "--expr", metavar="EXPRESSION", help="All terms in one expression: '2*beach + 0.5*sunset - people'."
+        ),
     ]
     more: Annotated[
         list[str] | None,
@@ -61,7 +63,11 @@ class Asking(TypedDict, total=False):
     ]
     less: Annotated[
         list[str] | None,
-        typer.Option("--less", metavar="RANKS", help="Ask it again, for fewer images like these; goes with --more."),
+        typer.Option(
+            "--less",
+            metavar="RANKS",
+            help="Ask the last question again, for fewer images like these; combines with --more.",
+        ),
     ]
     session: Annotated[
         str | None,
@@ -73,25 +79,28 @@ class Asking(TypedDict, total=False):
         bool | None,
         typer.Option(
             "--templates/--raw",
-            help="Put texts of up to three words in templates, or take them as they are (then not centred either).",
-            show_default="what measured best for the model",
+            help="Put texts of up to three words into prompt templates, or use them exactly as given, not centred.",
+            show_default="whichever measured best for the model",
         ),
     ]
     centring: Annotated[
         bool | None,
         typer.Option(
             "--centring/--no-centring",
-            help="Take off texts of up to five words what all short texts have in common, or never.",
-            show_default="what measured best for the model; not with --raw",
+            help="Subtract what all short texts have in common from texts of up to five words, or never do.",
+            show_default="whichever measured best for the model; off with --raw",
         ),
     ]
     allow_private_urls: Annotated[
         bool,
-        typer.Option("--allow-private-urls", help="Fetch --image from this machine and private networks too."),
+        typer.Option("--allow-private-urls", help="Also fetch --image from this machine and from private networks."),
     ]
     batch: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Answer a query a line (text, or a JSON object), as JSON lines; - is stdin."),
+        typer.Option(
+            metavar="FILE",
+            help="Answer the query on each line of FILE (text or a JSON object) with a line of JSON; - is stdin.",
+        ),
     ]
 
 
@@ -104,19 +113,20 @@ class Filtering(TypedDict, total=False):
     ]
     glob: Annotated[
         list[str] | None,
-        typer.Option("--glob", metavar="PATTERN", help="Only files such as 'IMG_*' or '2021/*.jpg'; repeatable."),
+        typer.Option(
+            "--glob", metavar="PATTERN", help="Only files that match 'IMG_*', '2021/*.jpg' or the like; repeatable."
+        ),
     ]
     after: Annotated[
         str | None,
         typer.Option(
-            "--after", metavar="DATE", help="Only images from the start of 2021-07, yesterday, 'last summer' on."
+            "--after", metavar="DATE", help="Only images from this date on: 2021-07, yesterday, 'last summer', ..."
         ),
     ]
-    before: Annotated[
-        str | None, typer.Option("--before", metavar="DATE", help="Only images from before the start of a date.")
-    ]
+    before: Annotated[str | None, typer.Option("--before", metavar="DATE", help="Only images from before this date.")]
     min_size: Annotated[
-        str | None, typer.Option("--min-size", metavar="SIZE", help="Only files of at least 500k, 10MB, 1.5GiB.")
+        str | None,
+        typer.Option("--min-size", metavar="SIZE", help="Only files of at least this size: 500k, 10MB, 1.5GiB."),
     ]
     max_size: Annotated[str | None, typer.Option("--max-size", metavar="SIZE", help="Only files of at most this size.")]
     min_width: Annotated[
@@ -130,25 +140,27 @@ class Filtering(TypedDict, total=False):
     ]
     image_format: Annotated[
         list[str] | None,
-        typer.Option("--image-format", metavar="FORMAT", help="Only jpeg, png, heic, ...; repeatable."),
+        typer.Option(
+            "--image-format", metavar="FORMAT", help="Only images in this format: jpeg, png, heic, ...; repeatable."
+        ),
     ]
     camera: Annotated[
-        str | None, typer.Option("--camera", metavar="TEXT", help="Only photos by a camera with this in its name.")
+        str | None, typer.Option("--camera", metavar="TEXT", help="Only photos from cameras with this in their name.")
     ]
     near: Annotated[
         str | None,
-        typer.Option("--near", metavar="LAT,LON,KM", help="Only photos taken within this many kilometres of a place."),
+        typer.Option("--near", metavar="LAT,LON,KM", help="Only photos taken within KM kilometres of a place."),
     ]
     has_gps: Annotated[
         bool | None,
         typer.Option(
-            "--has-gps/--no-gps", help="Only photos with a location, or only those without.", show_default=False
+            "--has-gps/--no-gps", help="Only photos with a GPS location, or only those without.", show_default=False
         ),
     ]
     where: Annotated[
         str | None,
         typer.Option(
-            "--where", metavar="CONDITION", help="Only where \"width > 2000 and camera like '%Canon%'\" holds."
+            "--where", metavar="CONDITION", help="Only images that satisfy \"width > 2000 and camera like '%Canon%'\"."
         ),
     ]
 
@@ -156,23 +168,28 @@ class Filtering(TypedDict, total=False):
 class Results(TypedDict, total=False):
     """How many, and how good."""
 
-    top: Annotated[int, typer.Option("--top", "-k", metavar="N", help="How many results.")]
-    likely: Annotated[bool, typer.Option("--likely", help=f"Only results of confidence {config.LIKELY:g} or more.")]
+    top: Annotated[int, typer.Option("--top", "-k", metavar="N", help="Number of results.")]
+    likely: Annotated[
+        bool, typer.Option("--likely", help=f"Only results with a confidence of {config.LIKELY:g} or more.")
+    ]
     min_confidence: Annotated[
         float | None,
-        typer.Option(metavar="P", help="Only results with at least this confidence, 0 to 1."),
+        typer.Option(metavar="P", help="Only results with at least this confidence (0 to 1)."),
     ]
     min_score: Annotated[float | None, typer.Option(metavar="COSINE", help="Only results with at least this cosine.")]
     # Weak matches were once left out of the table without it; scripts that give it go on working.
     show_all: Annotated[bool, typer.Option("--all", hidden=True)]
     diverse: Annotated[
-        bool, typer.Option("--diverse", help="Show near-duplicates once, with their number, and other images instead.")
+        bool,
+        typer.Option(
+            "--diverse", help="Show near-duplicates once, with their number, and other images in their place."
+        ),
     ]
     diverse_at: Annotated[
         float | None,
         typer.Option(
             metavar="COSINE",
-            help=f"Like --diverse, from this cosine between images on. [default: {config.NEAR_DUPLICATE:g}]",
+            help=f"Like --diverse, with near-duplicates from this cosine on. [default: {config.NEAR_DUPLICATE:g}]",
         ),
     ]
     include_self: Annotated[bool, typer.Option("--include-self", help="Also show the query image itself.")]
@@ -184,21 +201,23 @@ class Outputs(TypedDict, total=False):
     """What is printed."""
 
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print a JSON object a line.")]
-    paths: Annotated[bool, typer.Option("--paths", help="Print only paths, one a line.")]
-    print0: Annotated[bool, typer.Option("--print0", "-0", help="Print only paths, each ended by a NUL byte.")]
-    csv_output: Annotated[bool, typer.Option("--csv", help="Print CSV: the JSON's field names, then a line a result.")]
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per line.")]
+    paths: Annotated[bool, typer.Option("--paths", help="Print only paths, one per line.")]
+    print0: Annotated[bool, typer.Option("--print0", "-0", help="Print only paths, each followed by a NUL byte.")]
+    csv_output: Annotated[
+        bool, typer.Option("--csv", help="Print CSV: a header with the JSON's field names, then one line per result.")
+    ]
     template: Annotated[
         str | None,
         typer.Option(
             "--format",
             metavar="TEMPLATE",
-            help="Print each result so: '{score:.3f} {path}'; the JSON's fields, name and folder; \\n, \\t, \\0.",
+            help="Print each result like '{score:.3f} {path}'; with the JSON's fields, name, folder, \\n, \\t, \\0.",
         ),
     ]
     thumbnails: Annotated[
         bool,
-        typer.Option("--thumbnails/--no-thumbnails", help="Show the pictures in the terminal too."),
+        typer.Option("--thumbnails/--no-thumbnails", help="Also show the pictures in the terminal."),
     ]
 
 
@@ -210,7 +229,7 @@ class Acting(TypedDict, total=False):
         typer.Option(
             metavar="OUT.html",
             readable=False,
-            help="Also write one web page that holds the pictures and works offline.",
+            help="Also write a self-contained web page with the pictures.",
         ),
     ]
     montage: Annotated[
@@ -222,7 +241,7 @@ class Acting(TypedDict, total=False):
     open_best: Annotated[
         bool,
         typer.Option(
-            "--open", help="Open the results, at most 20, or the gallery or montage, in the desktop's viewer."
+            "--open", help="Open the results (at most 20), or the gallery or montage, in the desktop's viewer."
         ),
     ]
     copy_to: Annotated[
@@ -231,12 +250,18 @@ class Acting(TypedDict, total=False):
     ]
     link_to: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", readable=False, help="Make symbolic links to the files in this folder."),
+        typer.Option(
+            metavar="DIR",
+            readable=False,
+            help="Put symbolic links to the files into this folder; nothing is overwritten.",
+        ),
     ]
     numbered: Annotated[
-        bool, typer.Option("--numbered", help="Put the rank before the names of copies and links: 01-cat.jpg.")
+        bool, typer.Option("--numbered", help="Start the names of copies and links with the rank: 01-cat.jpg.")
     ]
-    fail_empty: Annotated[bool, typer.Option("--fail-empty", help="Exit code 1 when nothing is found, as grep does.")]
+    fail_empty: Annotated[
+        bool, typer.Option("--fail-empty", help="Exit with code 1 when nothing is found, as grep does.")
+    ]
 
 
 class Others(TypedDict, total=False):

@@ -25,7 +25,8 @@ def open_files(paths: Sequence[str]) -> list[tuple[str, str]]:
     opener = shutil.which("open" if sys.platform == "darwin" else "xdg-open")
     if opener is None:
         raise SourceError(
-            "cannot open files: xdg-open is not installed", "install xdg-utils, or give --paths to a viewer of your own"
+            "cannot open files: xdg-open is not installed",
+            "install xdg-utils, or pass the output of --paths to a viewer of your own",
         )
     started = [(path, _start(opener, path)) for path in paths]
     end = time.monotonic() + _WATCHED

@@ -84,11 +84,11 @@ Condition = Comparison | Junction
 def parse(text: str) -> Condition:
     """The tree of an expression. Raises `UsageError`, which names the position of what is wrong."""
     if "\0" in text or len(text) > _LONGEST:
-        raise UsageError("--where has a NUL character or is too long", f"{_LONGEST:,} characters are the most")
+        raise UsageError("--where has a NUL character or is too long", f"give at most {_LONGEST:,} characters")
     reader = _Reader(text)
     found = reader.condition(0)
     if reader.kind:
-        reader.fail(f"{reader.word!r} is one too many")
+        reader.fail(f"unexpected {reader.word!r}")
     return found
 
 
@@ -117,13 +117,13 @@ class _Reader:
             return before
         found = _TOKEN.match(self.text, self.end)
         if not found:
-            self.fail(f"{self.text[self.start]!r} cannot be read")
+            self.fail(f"unexpected {self.text[self.start]!r}")
         self.kind = next(name for name in ("number", "text", "word", "sign") if found[name] is not None)
         self.word, self.unit, self.end = found[self.kind], found["unit"] or "", found.end()
         return before
 
     def fail(self, what: str) -> NoReturn:
-        hint = f"it reads `width > 2000 and camera like '%Canon%'`; fields are {', '.join(FIELDS)}"
+        hint = f"write it like `width > 2000 and camera like '%Canon%'`; fields are {', '.join(FIELDS)}"
         raise UsageError(f"{what} at position {self.start + 1} of --where {self.text!r}", hint)
 
     def condition(self, depth: int) -> Condition:
@@ -160,7 +160,7 @@ class _Reader:
             denied = self._takes("not")
             if self._takes("like"):
                 if FIELDS[left.name] is not str:
-                    self.fail(f"{left.name} is a number, and like compares texts,")
+                    self.fail(f"`like` cannot be used with the number {left.name}")
                 return _denied(Comparison("like", (left, self._value(left))), denied)
             if self._takes("between"):
                 least = self._value(left)
@@ -169,10 +169,10 @@ class _Reader:
             if self._takes("in"):
                 return _denied(Comparison("in", (left, *self._list(left))), denied)
             if denied:
-                self.fail("like, in or between is missing")
+                self.fail("missing like, in or between")
         sign = _SIGNS.get(self.word) if self.kind == "sign" else None
         if sign is None:
-            self.fail("a comparison is missing")
+            self.fail("missing comparison")
         self.next()
         return Comparison(sign, (left, self._operand(left)))  # type: ignore[arg-type]
 
@@ -191,7 +191,7 @@ class _Reader:
             if name not in FIELDS:
                 self.fail(f"unknown field {self.word!r}")
             if other is not None and FIELDS[name] is not _type(other):
-                self.fail(f"{name} is a {'text' if FIELDS[name] is str else 'number'}, its counterpart is not")
+                self.fail(_mixed(FIELDS[name] is str, name))
             self.next()
             return Field(name)
         return self._value(other)
@@ -200,9 +200,9 @@ class _Reader:
         if self.kind == "word":
             self.fail(f"{self.word!r} needs quotes")
         if self.kind not in {"number", "text"}:
-            self.fail("a number or a text in quotes is missing")
+            self.fail("missing number or quoted text")
         if other is not None and (self.kind == "text") is not (_type(other) is str):
-            self.fail(f"{self.word} is {'a text' if self.kind == 'text' else 'a number'}, its counterpart is not")
+            self.fail(_mixed(self.kind == "text", self.word))
         if self.kind == "text":
             quote = self.word[0]
             value: Operand = self.word[1:-1].replace(quote * 2, quote)
@@ -230,7 +230,13 @@ class _Reader:
 
     def _require(self, word: str) -> None:
         if not self._takes(word):
-            self.fail(f"{word!r} is missing")
+            self.fail(f"missing {word!r}")
+
+
+def _mixed(is_text: bool, shown: str) -> str:
+    """What is wrong where a text meets a number, the one of them that is `shown` first."""
+    kind, other = ("text", "number") if is_text else ("number", "text")
+    return f"cannot compare the {kind} {shown} with a {other}"
 
 
 def _denied(comparison: Comparison, denied: bool) -> Condition:

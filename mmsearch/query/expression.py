@@ -40,7 +40,7 @@ def parse(text: str) -> list[Term]:
     while not reader.at_end():
         sign = reader.sign()
         if sign is None:
-            reader.fail("+ or - is missing")
+            reader.fail("missing + or -")
         terms.append(reader.term(sign))
     return terms
 
@@ -71,7 +71,7 @@ class _Reader:
                 return Term("text", _unquoted(quoted[1]), weight)
             words = self._take(_WORDS)
             if words is None or not words[0].strip():
-                self.fail("a text, image(PATH) or like(ID) is missing")
+                self.fail("missing text, image(PATH) or like(ID)")
             return Term("text", words[0].strip(), weight)
         except _MisplacedError:
             raise
@@ -85,16 +85,16 @@ class _Reader:
         inside = self._take(_INSIDE)
         value = _unquoted(quoted[1]) if quoted else inside[0].strip() if inside else ""
         if self.text[self.place : self.place + 1] != ")" or (quoted and inside and inside[0].strip()):
-            self.fail("a ) is missing")
+            self.fail("missing )")
         self.place += 1
         if not value:
             self.place -= 1
-            self.fail("there is nothing between ( and )")
+            self.fail("nothing between ( and )")
         return value
 
     def fail(self, what: str) -> NoReturn:
         position = self.place + len(self.text[self.place :]) - len(self.text[self.place :].lstrip()) + 1
-        hint = "an expression reads `2*beach + 0.5*sunset - people`; texts with + * ( ) go in quotes"
+        hint = "write it like `2*beach + 0.5*sunset - people`, with texts that have + * ( ) in quotes"
         start = max(0, self.place - _SHOWN // 2) if len(self.text) > _SHOWN else 0
         near = self.text[start : start + _SHOWN]
         shown = f"{'…' if start else ''}{near}{'…' if start + len(near) < len(self.text) else ''}"

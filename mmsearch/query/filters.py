@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmsearch.base.errors import UsageError
 from mmsearch.base.paths import absolute
+from mmsearch.query import value_types
 
 if TYPE_CHECKING:
     from mmsearch.query.conditions import Condition
@@ -126,14 +127,14 @@ def _several(words: Mapping[str, Any], *names: str, kinds: tuple[type, ...]) -> 
         values = list(value) if isinstance(value, list | tuple) else [value]
         for one in values:
             if not isinstance(one, kinds):
-                raise UsageError(f"invalid value {one!r} for {name!r}")
+                raise UsageError(f"invalid value {one!r} for {name!r}", f"give {value_types.told(kinds)}")
         found += values
     return found
 
 
 def _folder(path: str | os.PathLike[str]) -> str:
     if not os.fspath(path):
-        raise UsageError("the name of a folder is empty", "--in takes a path; . is the current folder")
+        raise UsageError("the name of a folder is empty", "give --in a path, . for the current folder")
     return absolute(path)
 
 
@@ -171,7 +172,7 @@ def _size(words: Mapping[str, Any], name: str) -> int | None:
 def _pixels(words: Mapping[str, Any], name: str) -> int | None:
     value: int | None = words.get(name)
     if value is not None and not 0 <= value <= _LARGEST:
-        raise UsageError(f"invalid number of pixels {value} for --{name.replace('_', '-')}", "it takes a number from 0")
+        raise UsageError(f"invalid number of pixels {value} for --{name.replace('_', '-')}", "give 0 or more")
     return value
 
 
@@ -196,6 +197,6 @@ def _near(value: Any) -> Near:
         if not (-90 <= latitude <= 90 and -180 <= longitude <= 180 and 0 <= km < math.inf):
             raise ValueError("out of range")
     except (ValueError, TypeError, OverflowError) as error:
-        hint = "it takes degrees and kilometres, LAT,LON,KM, for example 48.86,2.35,10"
+        hint = "write degrees and kilometres as LAT,LON,KM, for example 48.86,2.35,10"
         raise UsageError(f"cannot read {value!r} as a place for --near", hint) from error
     return Near(latitude, longitude, km)

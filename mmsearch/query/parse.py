@@ -11,6 +11,7 @@ from mmsearch.base import config
 from mmsearch.base.errors import UsageError
 from mmsearch.base.paths import absolute
 from mmsearch.base.text import one_line
+from mmsearch.query import value_types
 from mmsearch.query.filters import FILTER_WORDS, Filters
 from mmsearch.query.query import Query
 from mmsearch.query.terms import Term, checked, checked_id, from_json, image_term, like_term, split_weight
@@ -59,13 +60,15 @@ def from_words(words: Mapping[str, Any]) -> Query:
         kinds = WORDS.get(name)
         if kinds is None:
             raise UsageError(f"unknown option {name!r} of a query", f"choose {', '.join(WORDS)}")
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds) or not _is_sound(value):
-            raise UsageError(f"invalid value {one_line(repr(value))} for {name!r}")
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise UsageError(f"invalid value {one_line(repr(value))} for {name!r}", f"give {value_types.told(kinds)}")
+        if not _is_sound(value):
+            raise UsageError(f"invalid value {one_line(repr(value))} for {name!r}", "give texts in valid Unicode")
     if "diverse_at" in given:
         given.setdefault("diverse", True)
     if given.pop("likely", False):
         if "min_confidence" in given:
-            raise UsageError("--likely and --min-confidence both say how sure results must be", "give one of them")
+            raise UsageError("--likely and --min-confidence both say how sure results must be", "choose one of them")
         given["min_confidence"] = config.LIKELY
     return Query(
         terms=gather(**{name: given[name] for name in TERM_WORDS if name in given and name not in {"more", "less"}}),
@@ -99,7 +102,7 @@ def _indexed(value: Any, name: str) -> tuple[int | str, ...]:
     images: list[int | str] = []
     for one in value if isinstance(value, list | tuple) else (value,):
         if isinstance(one, bool) or not isinstance(one, (*_PATH, int)):
-            raise UsageError(f"invalid image {one!r} for {name!r}", "it takes paths and ids")
+            raise UsageError(f"invalid image {one!r} for {name!r}", "give a path or an id")
         images.append(checked_id(one) if isinstance(one, int) else absolute(one))
     return tuple(dict.fromkeys(images))
 
@@ -127,7 +130,7 @@ def gather(
     found += [image_term(*_weighted(value, "image")) for value in _several(image)]
     found += [like_term(*_weighted(value, "like")) for value in _several(like)]
     if len(found) > MOST_TERMS:
-        raise UsageError(f"a query of {len(found)} terms", f"{MOST_TERMS} are the most")
+        raise UsageError(f"{len(found)} terms are too many for one query", f"give at most {MOST_TERMS}")
     return tuple(found)
 
 
@@ -155,7 +158,9 @@ def _weighted(value: Any, name: str) -> tuple[Any, float | None]:
     if not isinstance(value, list | tuple):
         return value, None
     if len(value) != 2 or isinstance(value[1], bool) or not isinstance(value[1], int | float):
-        raise UsageError(f"invalid value {value!r} for {name}", "with a weight it is a pair such as ['sunset', 0.5]")
+        raise UsageError(
+            f"invalid value {value!r} for {name}", "write a value with its weight as a pair, such as ['sunset', 0.5]"
+        )
     try:
         return value[0], float(value[1])
     except OverflowError:

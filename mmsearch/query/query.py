@@ -46,20 +46,20 @@ class Query:
         if not self.has_subject and not self.filters:
             raise UsageError("a query needs a text, an image or a filter", _NOTHING)
         if self.top < 1:
-            raise UsageError(f"cannot return {self.top} results", "-k/--top takes a number from 1")
+            raise UsageError(f"cannot return {self.top} results", "-k/--top must be at least 1")
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise UsageError(f"invalid score {self.min_score}", "--min-score takes a cosine from -1 to 1")
         if self.min_score is not None and not self.has_subject:
-            raise UsageError("--min-score without a text or an image", "a list by date has no scores: leave it out")
+            raise UsageError("--min-score needs a text or an image", "leave it out: a list by date has no scores")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
             raise UsageError(f"invalid confidence {self.min_confidence}", "--min-confidence takes a number from 0 to 1")
         if self.min_confidence is not None and not self.has_subject:
             raise UsageError(
-                "--likely or --min-confidence without a text or an image", "a list by date has no scores: leave it out"
+                "--likely and --min-confidence need a text or an image", "leave them out: a list by date has no scores"
             )
         if not 0 < self.diverse_at <= 1:
             raise UsageError(
-                f"invalid limit for near-duplicates {self.diverse_at}", "--diverse-at takes a cosine over 0, up to 1"
+                f"invalid limit for near-duplicates {self.diverse_at}", "--diverse-at takes a cosine above 0, up to 1"
             )
 
     @property

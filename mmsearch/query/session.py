@@ -77,7 +77,7 @@ def load(collection: Path, session: str | None) -> LastAnswer:
     except (OSError, ValueError, TypeError):  # there is none, or another version wrote it
         pass
     where = f"the session {session!r}" if session else "this terminal"
-    raise SourceError(f"{where} has no answer from this collection yet", "ask something first")
+    raise SourceError(f"{where} has no earlier answer from this collection", "ask something first")
 
 
 def _place(collection: Path, session: str | None) -> Path | None:

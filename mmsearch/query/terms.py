@@ -34,7 +34,7 @@ class Term:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.weight) or not self.weight:
-            raise UsageError(f"invalid weight {self.weight:g} for {self.label}", "a weight is a number other than 0")
+            raise UsageError(f"invalid weight {self.weight:g} for {self.label}", "give a number other than 0")
         if self.kind == "text":
             _check_text(str(self.value))
 
@@ -55,7 +55,7 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"the query text {text!r} is not in Unicode", "give it in UTF-8") from error
+        raise UsageError(f"the query text {text!r} is not valid Unicode", "give it in UTF-8") from error
 
 
 def is_url(value: Any) -> bool:
@@ -77,7 +77,7 @@ def split_weight(text: str) -> tuple[str, float | None]:
 def checked_id(number: int) -> int:
     """An id, which is one of SQLite's integers. Raises `UsageError`."""
     if not 0 < number < 2**63:
-        raise UsageError(f"no image can have the id {number}", "ids are in the JSON of an answer")
+        raise UsageError(f"invalid image id {number}", "the JSON of an answer has the ids")
     return number
 
 
@@ -120,7 +120,7 @@ def like_term(value: Any, weight: float | None = None) -> Term:
 
 def checked(value: Any, name: str, *kinds: type) -> Any:
     if not isinstance(value, kinds) or isinstance(value, bool):
-        raise UsageError(f"invalid value {value!r} for {name}", "`mmsearch query --help` lists what there is")
+        raise UsageError(f"invalid value {value!r} for {name}", "`mmsearch query --help` shows what each option takes")
     return value
 
 

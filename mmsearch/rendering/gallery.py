@@ -36,7 +36,7 @@ def write_gallery(out: str | os.PathLike[str], title: str, entries: Sequence[Ent
         Path(out).write_bytes(page.encode("utf-8"))
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StorageError(f"cannot write {os.fspath(out)}: {reason}", "name another file") from error
+        raise StorageError(f"cannot write {os.fspath(out)}: {reason}", "choose another file") from error
     return failures
 
 

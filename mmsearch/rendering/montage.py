@@ -35,7 +35,7 @@ _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def check(out: str | os.PathLike[str], count: int) -> None:
     """Raise `UsageError` where `out` has no ending of an image file, or `count` pictures are too many for a sheet."""
     if os.path.splitext(out)[1].lower() not in _FORMATS:
-        raise UsageError(f"--montage cannot write {os.fspath(out)}", f"its name must end with {', '.join(_FORMATS)}")
+        raise UsageError(f"--montage cannot write {os.fspath(out)}", f"its name must end in {', '.join(_FORMATS)}")
     if count > MOST:
         raise UsageError(f"{count:,} images are too many for one montage", f"use -k {MOST} or less, or --gallery")
 
@@ -54,7 +54,7 @@ def write_montage(out: str | os.PathLike[str], entries: Sequence[Entry]) -> list
             sheet.save(file, format_name, quality=_JPEG_QUALITY)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StorageError(f"cannot write {os.fspath(out)}: {reason}", "name another file") from error
+        raise StorageError(f"cannot write {os.fspath(out)}: {reason}", "choose another file") from error
     return failures
 
 

@@ -58,7 +58,7 @@ class CandidateSource:
             if not last_try and not (self._catalog.folder / file.name).exists():
                 raise FilesMoved from error
             if file.name not in self._refused:
-                self._notice(f"{error.message}; searching without it, `mmsearch index` will write it again")
+                self._notice(f"{error.message}; searching without it until `mmsearch index` rebuilds it")
                 self._refused.add(file.name)
             return None
 

@@ -77,7 +77,7 @@ def advice(texts: Sequence[str], encoder: Encoder, weak: Sequence[str] = (), col
     `weak` are those of the texts whose answer is weak; `collection` is what a command needs to mean the collection.
     """
     command = f"`mmsearch reindex --model {_MULTILINGUAL}{collection}`"
-    remedy = f"ask in English, or change to a model of many languages: {command}"
+    remedy = f"ask in English, or switch to a multilingual model: {command}"
     for text in texts:
         script = script_of(text)
         if script and not encoders.reads(encoder, text):

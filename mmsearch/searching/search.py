@@ -134,11 +134,12 @@ class Searcher:
         """Read which folders are offline, and say so where that leaves out images and has not been said yet."""
         before, self._offline = self._offline, self._catalog.roots.offline()
         if self._offline and self._offline != before and not all(query.offline for query in queries):
-            few, verb = self._offline[:3], "are" if len(self._offline) > 1 else "is"
+            few = self._offline[:3]
+            verb, pronoun = ("are", "they are") if len(self._offline) > 1 else ("is", "it is")
             more = f" and {len(self._offline) - len(few)} more" if len(self._offline) > len(few) else ""
             self._notice(
-                f"{', '.join(few)}{more} {verb} offline: without its images, unless --offline is given;"
-                " `mmsearch index` looks whether it is back"
+                f"{', '.join(few)}{more} {verb} offline: images there are left out unless --offline is given;"
+                f" `mmsearch index` checks whether {pronoun} back"
             )
 
     def _selection(self, query: Query) -> Selection:
@@ -149,7 +150,7 @@ class Searcher:
         for folder in selection.filters.below:
             if folder not in self._called_empty and not self._catalog.files.count(folder):
                 self._called_empty.add(folder)
-                self._notice(f"no indexed image is in {folder}; `mmsearch info` lists the folders")
+                self._notice(f"no indexed images in {folder}; `mmsearch info` lists the folders")
 
     def _is_offline(self, path: str) -> bool:
         return any(_is_below(path, folder) for folder in self._offline)

@@ -97,7 +97,7 @@ def test_lines_of_any_bytes_are_answered_in_valid_json(batch, command: Command, 
         env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
     )
     assert of_file.returncode == of_pipe.returncode == 3
-    said = rb"mmsearch: no indexed image is in /\xff; `mmsearch info` lists the folders"
+    said = rb"mmsearch: no indexed images in /\xff; `mmsearch info` lists the folders"
     assert of_file.stderr.splitlines() == of_pipe.stderr.splitlines() == [said]
     assert of_file.stdout == of_pipe.stdout
 

@@ -168,7 +168,7 @@ def test_likely_is_a_word_of_python_and_of_batch_lines(
 def test_two_ways_to_say_it_exclude_each_other(command: Command, indexed: Path) -> None:
     refused = command("query", "a dog", "-C", indexed, "--likely", "--min-confidence", "0.5")
     assert refused.code == 2 and refused.err.count("\n") == 1 and "--likely and --min-confidence" in refused.err
-    with pytest.raises(UsageError, match="without a text or an image"):
+    with pytest.raises(UsageError, match="--likely and --min-confidence need a text or an image"):
         from_words({"below": "/x", "likely": True})
     assert overriding({"likely": True, "top": 3}, {"top": 4}) == {"likely": True, "top": 4}
     assert overriding({"likely": True, "top": 3}, {"min_confidence": 0.5}) == {"min_confidence": 0.5, "top": 3}

@@ -125,12 +125,12 @@ def test_joined_words_are_remembered_as_one_text(command: Command, indexed: Path
 @pytest.mark.parametrize(
     ("arguments", "advised"),
     [
-        (["dog.jpg"], "dog.jpg is an image, but was taken as words; to look for images like it: "
+        (["dog.jpg"], "dog.jpg is an image file, but was taken as words; to find images like it: "
                       "mmsearch query --image dog.jpg"),
         (["my dog.jpg"], "mmsearch query --image 'my dog.jpg'"),
-        (["my", "dog.jpg"], "my dog.jpg is an image, but was taken as words; to look for images like it: "
+        (["my", "dog.jpg"], "my dog.jpg is an image file, but was taken as words; to find images like it: "
                             "mmsearch query --image 'my dog.jpg'"),
-        (["dog.jpg", "cat.jpg"], "dog.jpg, cat.jpg are images, but were taken as words; to look for images like them: "
+        (["dog.jpg", "cat.jpg"], "dog.jpg, cat.jpg are image files, but were taken as words; to find images like them: "
                                  "mmsearch query --image dog.jpg --image cat.jpg"),
         (["--", "-dog.jpg"], "mmsearch query --image ./-dog.jpg"),
         (["nameless"], "mmsearch query --image nameless"),
@@ -204,7 +204,9 @@ def test_the_last_answer_is_private_and_of_its_session(command: Command, indexed
     assert command("query", "a cat", "-C", indexed, "--session", "a").code == 0
     (file,) = folder.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert "no answer from this collection" in command("query", "--more", 1, "-C", indexed, "--session", "b").err
+    assert (
+        "no earlier answer from this collection" in command("query", "--more", 1, "-C", indexed, "--session", "b").err
+    )
     file.write_text("{}")
     assert command("query", "--more", 1, "-C", indexed, "--session", "a").code == 1
     os.utime(file, (0, 0))

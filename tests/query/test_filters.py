@@ -458,4 +458,4 @@ def test_a_folder_without_indexed_images_is_named(indexed: Path, sample_data: Pa
         assert photos.search("a cat", **{"in": ["/nowhere", str(sample_data)]}, k=1)  # not all of it is wrong
         assert photos.search("a cat", below=sample_data, after="2090") == [] and said == []
         assert photos.search("a cat", below="/nowhere") == [] == photos.search(below="/nowhere")
-    assert said == ["no indexed image is in /nowhere; `mmsearch info` lists the folders"]
+    assert said == ["no indexed images in /nowhere; `mmsearch info` lists the folders"]

@@ -233,7 +233,7 @@ def test_a_table_is_told_how_little_there_is(
     asked = ("query", "a cat", "-C", indexed, "-k", 3)
     assert command(*asked, "--likely").err == "mmsearch: no confident match; 3 weaker without --likely\n"
     assert command(*asked, "--min-confidence", 0.85).err == (
-        "mmsearch: no match of confidence 0.85 or more; 3 weaker without --min-confidence\n"
+        "mmsearch: no match with a confidence of 0.85 or more; 3 weaker without --min-confidence\n"
     )
     assert command(*asked, "--min-score", 0.99).err == "mmsearch: nothing found with a score of 0.99 or more\n"
     assert command(*asked, "--likely", "--min-score", 0.99).err == (

@@ -219,7 +219,7 @@ def test_min_confidence_is_the_same_cut_everywhere(collection: Collection, comma
     for wrong in (-0.1, 1.1, math.nan):
         with pytest.raises(UsageError, match="invalid confidence"):
             collection.search("a dog", min_confidence=wrong)
-    with pytest.raises(UsageError, match="without a text or an image"):
+    with pytest.raises(UsageError, match="--likely and --min-confidence need a text or an image"):
         collection.search(below="/x", min_confidence=0.5)
 
 

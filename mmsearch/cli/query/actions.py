@@ -45,9 +45,9 @@ class Actions:
     def check(self, top: int, *, with_batch: bool = False) -> None:
         """Raise `UsageError`, before the search, for what could only fail after it."""
         if with_batch and self != Actions():
-            raise UsageError("--batch only answers in JSON lines", "leave out --gallery, --copy-to and the like")
+            raise UsageError("--batch always prints JSON lines", "leave out --gallery, --copy-to and the like")
         if self.numbered and self.copy_to is None and self.link_to is None:
-            raise UsageError("--numbered names copies and links", "add --copy-to DIR or --link-to DIR")
+            raise UsageError("--numbered only works with copies and links", "add --copy-to DIR or --link-to DIR")
         if self.montage is not None:
             from mmsearch.rendering.montage import check
 

@@ -24,7 +24,7 @@ def place(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise SourceError(f"cannot make the folder {folder}: {reason}", "name another one") from error
+        raise SourceError(f"cannot create the folder {folder}: {reason}", "choose another one") from error
     failures, digits = [], len(str(len(paths)))
     for rank, path in enumerate(paths, 1):
         name = f"{rank:0{digits}}-{os.path.basename(path)}" if numbered else os.path.basename(path)

@@ -14,11 +14,11 @@ def advice(words: Sequence[str], collection: str | None) -> str | None:
     files = [whole] if _is_image(whole) else list(words)
     if not files or not all(map(_is_image, files)):
         return None
-    said, them = ("is an image, but was", "it") if len(files) == 1 else ("are images, but were", "them")
+    said, them = ("is an image file, but was", "it") if len(files) == 1 else ("are image files, but were", "them")
     options = [f"--image {shlex.quote(_option(name))}" for name in files]
     options += [f"-C {shlex.quote(collection)}"] if collection else []
     typed = f"mmsearch query {' '.join(options)}"
-    return f"{', '.join(files)} {said} taken as words; to look for images like {them}: {typed}"
+    return f"{', '.join(files)} {said} taken as words; to find images like {them}: {typed}"
 
 
 def _is_image(name: str) -> bool:

@@ -43,11 +43,13 @@ class Output:
         """Raise `UsageError` for options that exclude each other, and for a template that cannot be meant."""
         forms = (self.json, self.jsonl, self.paths, self.print0, self.csv, self.template is not None)
         if sum(forms) > 1:
-            raise UsageError("--json, --jsonl, --csv, --format, --paths and -0 exclude each other", "give one of them")
+            raise UsageError(
+                "--json, --jsonl, --csv, --format, --paths and -0 exclude each other", "choose one of them"
+            )
         if with_batch and (self.thumbnails or (any(forms) and not self.jsonl)):
-            raise UsageError("--batch answers in JSON lines", "leave out other outputs")
+            raise UsageError("--batch always prints JSON lines", "leave out the other output options")
         if self.thumbnails and any(forms):
-            raise UsageError("--thumbnails goes with the table", "leave out the other output")
+            raise UsageError("--thumbnails only works with the table", "leave out the other output option")
         if self.template is not None:
             from mmsearch.cli.query.template import Template
 
@@ -123,5 +125,5 @@ def _remark(hits: Sequence[Hit], asked: Question, left_out: int) -> str | None:
     if left_out and asked.words.get("likely"):
         return f"no confident match; {left_out} weaker without --likely"
     if left_out:
-        return f"no match of confidence {least:g} or more; {left_out} weaker without --min-confidence"
+        return f"no match with a confidence of {least:g} or more; {left_out} weaker without --min-confidence"
     return "nothing found" if score is None else f"nothing found with a score of {score:g} or more"

@@ -56,8 +56,10 @@ def question(photos: Collection, given: Mapping[str, Any], session: str | None) 
     feedback = {name: _feedback(given.get(name, []), name) for name in ("more", "less")}
     if (TERM_WORDS.keys() - {"more", "less"}) & given.keys():
         if any(isinstance(mark, int) for marks in feedback.values() for mark in marks):
-            hint = "give either ranks or a new question, or ids as #12"
-            raise UsageError("ranks after --more and --less are of the last answer, which a new question ends", hint)
+            hint = "leave out the new question, or give ids such as #12"
+            raise UsageError(
+                "ranks after --more and --less are those of the last answer, which a new question replaces", hint
+            )
     elif any(feedback.values()):
         from mmsearch.query.session import load
 
@@ -141,7 +143,9 @@ def _feedback(values: Sequence[str], name: str) -> list[int | str]:
         mark = part.strip()
         digits = mark.removeprefix("#")
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-            raise UsageError(f"cannot read {part!r} as a rank for --{name}", "it takes ranks, 3,5, and ids, #12")
+            raise UsageError(
+                f"cannot read {part!r} as a rank for --{name}", "give ranks such as 3,5 or ids such as #12"
+            )
         marks.append(mark if mark.startswith("#") else int(mark))
     return marks
 
@@ -161,7 +165,7 @@ def _with_stdin(values: Sequence[str]) -> list[Any]:
     weights = dict(enumerate(map(split_weight, values)))
     piped = [place for place, (name, _) in weights.items() if name == "-"]
     if len(piped) > 1:
-        raise UsageError("standard input cannot be read twice, by --image - and --image -", "save it to a file")
+        raise UsageError("standard input can be read only once, and --image - is given twice", "save it to a file")
     images: list[Any] = list(values)
     for place in piped:
         weight = weights[place][1]

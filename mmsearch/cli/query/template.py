@@ -65,24 +65,24 @@ class Template:
         def meaning(match: re.Match[str]) -> str:
             mark = match[1]
             if mark not in _ESCAPES:
-                raise self._wrong(f"it knows no \\{mark}", "use \\n, \\t, \\0 or \\\\")
+                raise self._wrong(f"unknown escape \\{mark}", "use \\n, \\t, \\0 or \\\\")
             return _ESCAPES[mark]
 
         return re.sub(r"\\(.?)", meaning, text, flags=re.DOTALL)
 
     def _check(self, name: str, spec: str, example: dict[str, Any]) -> None:
         if name not in example:
-            raise self._wrong(f"there is no field {{{name}}}", f"the fields are {', '.join(example)}")
+            raise self._wrong(f"unknown field {{{name}}}", f"choose {', '.join(example)}")
         try:
             if not _SPEC.fullmatch(spec):
                 raise ValueError
             format(0.5 if example[name] is None else example[name], spec)
         except ValueError as error:
             raise self._wrong(
-                f"{{{name}}} cannot be written as `{spec}`", "formats are Python's, such as .3f"
+                f"{{{name}}} cannot be formatted as `{spec}`", "use Python's formats, such as .3f"
             ) from error
 
-    def _wrong(self, reason: str, hint: str = "an example: '{score:.3f} {path}'") -> UsageError:
+    def _wrong(self, reason: str, hint: str = "write it like '{score:.3f} {path}'") -> UsageError:
         return UsageError(f"--format {printable(self._source)}: {reason}", hint)
 
 

@@ -31,12 +31,12 @@ def _of_starter(stored: EncoderInfo) -> Verdict:
         return False, str(error), None
     for name, told in facts["files"].items():
         if not _is_whole(starter.FOLDER / name, told["sha256"]):
-            return False, f"{starter.FOLDER / name} is damaged or missing; install mmsearch again", None
+            return False, f"{starter.FOLDER / name} is damaged or missing; reinstall mmsearch", None
     if info.fingerprint != stored.fingerprint:
-        problem = f"this mmsearch has another {stored.spec} model than the one that made the embeddings"
+        problem = f"this mmsearch has a different {stored.spec} model from the one that made the embeddings"
         cure = f"`mmsearch reindex --model {model_names.STARTER}`, or install the mmsearch that made this one"
         return False, f"{problem}; {cure}", None
-    return True, f"{stored.spec} is the model that made the embeddings, and whole", None
+    return True, f"{stored.spec} is intact, and is the model that made the embeddings", None
 
 
 def _of_export(stored: EncoderInfo) -> Verdict:
@@ -54,12 +54,12 @@ def _of_export(stored: EncoderInfo) -> Verdict:
     if left:
         try:
             with lock.acquire(timeout=0):
-                return False, f"an export of {stored.spec} that did not end has left {len(left)} folders", remove
+                return False, f"an interrupted export of {stored.spec} has left files behind", remove
         except Timeout:
             return True, f"{stored.spec} is being exported by another mmsearch", None
     if not folder.exists():
         return True, f"{stored.spec} has no export yet; the next query makes it", None
-    return True, f"the export of {stored.spec} is whole, and of the model that made the embeddings", None
+    return True, f"the export of {stored.spec} is intact, and of the model that made the embeddings", None
 
 
 def _is_whole(path: Path, sha256: str) -> bool:

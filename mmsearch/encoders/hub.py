@@ -150,8 +150,8 @@ def _metadata(repo: str, filename: str, seconds: float) -> HfFileMetadata | None
         return None
     except errors.GatedRepoError as error:
         page = f"{config.hub_endpoint()}/{repo}"
-        hint = f"accept its terms at {page}, then set HF_TOKEN"
-        raise ModelUnavailableError(f"{repo} is given out on consent only", hint) from error
+        hint = f"accept them at {page}, then set HF_TOKEN"
+        raise ModelUnavailableError(f"{repo} requires that you accept its terms", hint) from error
     except errors.RepositoryNotFoundError as error:
         hint = "check the name; for a private model, set HF_TOKEN"
         raise ModelUnavailableError(f"{host()} has no model {repo}, or it is private", hint) from error
@@ -269,7 +269,7 @@ def _download_errors(repo: str, filename: str) -> Iterator[None]:
         raise ModelUnavailableError(f"{host()} refused {filename} of {repo}: {first_line(error)}") from error
     except _network_errors() as error:
         what = f"the download of {filename} of {repo} broke off: {first_line(error)}"
-        raise ModelUnavailableError(what, "run again to go on where it stopped") from error
+        raise ModelUnavailableError(what, "run again to resume it") from error
 
 
 @contextmanager

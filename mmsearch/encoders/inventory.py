@@ -93,7 +93,7 @@ def card_of(source: ModelSource) -> ModelCard:
         good_for="",
         download_mb=0,
         licence="see its source",
-        languages=f"those of its tokenizer, {own[0]}" if own else "English" if settings else "not known before a pull",
+        languages=f"those of its tokenizer, {own[0]}" if own else "English" if settings else "unknown until pulled",
         dim=int(settings.get("embed_dim", 0)),
         pixels=size if isinstance(size, int) else max(size),
         repo=source.repo,
@@ -131,7 +131,7 @@ def pull(source: ModelSource, notice: Notice, *, progress: bool = True) -> Holdi
     for repo in _repos(source):
         for path in hub.files_of(repo):
             if hub.discard_if_damaged(path):
-                notice(f"{path.name} of {repo} was damaged on this disk; it is fetched again")
+                notice(f"{path.name} of {repo} was damaged on this disk; downloading it again")
     weight_files.locate(source, notice=notice, progress=progress)
     info = encoders.identify(source.spec, notice, progress=progress)
     if info is None or export_folder.find(info.fingerprint) is None:

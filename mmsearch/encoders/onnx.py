@@ -168,7 +168,7 @@ def open_tokenizer(path: Path, context_length: int) -> Tokenizer:
     from tokenizers import Tokenizer
 
     if not path.is_file():
-        raise ModelUnavailableError(f"the model's file {path} is missing", "install mmsearch again")
+        raise ModelUnavailableError(f"the model's file {path} is missing", "reinstall mmsearch")
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.enable_truncation(max_length=context_length)
     tokenizer.enable_padding()

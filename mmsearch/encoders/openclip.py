@@ -220,12 +220,12 @@ def choose_device(name: str) -> torch.device:
     """The device called `name`; `auto` is CUDA, else MPS, else the CPU."""
     kind, _, index = name.partition(":")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", name):
-        raise UsageError(f"no device is called {name!r}", "write auto, cpu, cuda, cuda:N, cuda:N,M, cuda:all or mps")
+        raise UsageError(f"unknown device {name!r}", "choose auto, cpu, cuda, cuda:N, cuda:N,M, cuda:all or mps")
     has_mps = torch.backends.mps.is_available()
     if kind == "cuda":
         return _cuda(name, index)
     if kind == "mps" and not has_mps:
-        raise DeviceError("there is no Apple GPU (mps) here", "use --device cpu")
+        raise DeviceError("no Apple GPU (mps) found", "use --device cpu")
     if kind == "auto" and torch.cuda.is_available():
         return _cuda("cuda", "")
     return torch.device("mps" if kind == "mps" or (kind == "auto" and has_mps) else "cpu")
@@ -235,16 +235,16 @@ def _cuda(name: str, index: str) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not count:
         built = "torch finds none" if torch.version.cuda else "this torch is built without CUDA"
-        raise DeviceError(f"there is no CUDA device for {name!r}: {built}", "use --device cpu")
+        raise DeviceError(f"no CUDA device for {name!r}: {built}", "use --device cpu")
     if index and int(index) >= count:
-        raise DeviceError(f"there is no {name!r}: the last CUDA device is cuda:{count - 1}", "use --device cuda")
+        raise DeviceError(f"no device {name!r}: the last CUDA device is cuda:{count - 1}", "use --device cuda")
     return torch.device("cuda", int(index) if index else torch.cuda.current_device())
 
 
 def choose_precision(name: str, device: torch.device) -> str:
     """The floating-point type to run in: `name`, or for `auto` fp16 on CUDA, bf16 on CPUs made for it, else fp32."""
     if name not in ("auto", "fp32", "bf16", "fp16"):
-        raise UsageError(f"no precision is called {name!r}", "write auto, fp32, bf16 or fp16")
+        raise UsageError(f"unknown precision {name!r}", "choose auto, fp32, bf16 or fp16")
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -290,7 +290,7 @@ def _load_weights(model: torch.nn.Module, source: ModelSource, files: ModelFiles
         with _model_errors(f"the weights in {path} do not fit {source.spec}"):
             open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} holds more than weights, and is not opened", hint) from error
+        raise ModelError(f"{path} holds more than weights, so it was not opened", hint) from error
     except ModelError as error:
         if hub.discard_if_damaged(path):
             raise ModelUnavailableError(f"the downloaded {path.name} was damaged", "run again to fetch it") from error

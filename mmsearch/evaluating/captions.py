@@ -30,7 +30,7 @@ _CAPTION_FIELDS = ("captions", "caption", "title", "text", "comment")
 _SPLIT_FIELD = "split"
 _DELIMITERS = (",", "\t", ";", "|")
 
-_FORMS = "what can be read: .jsonl, .csv, .tsv, MSCOCO or Karpathy .json, or a folder with a subfolder for each class"
+_FORMS = "use .jsonl, .csv, .tsv, MSCOCO or Karpathy .json, or a folder with a subfolder for each class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,8 @@ def _gathered(source: str, rows: Iterable[_Row], base: str, splits: Mapping[str,
         raise SourceError(f"no captions in {source}", _FORMS)
     if not images:
         raise SourceError(
-            f"none of the {len(missing):,} images that {source} names is there (the first: {next(iter(missing))})",
-            "--images names the folder that they are in",
+            f"none of the {len(missing):,} images that {source} names exists (the first: {next(iter(missing))})",
+            "give the folder that they are in with --images",
         )
     return CaptionSet(source, images, tuple(missing), splits=splits)
 
@@ -170,7 +170,7 @@ def _rows(path: str) -> Iterator[_Row]:
     if not os.path.exists(path):
         raise SourceError(f"no such file: {path}", _FORMS)
     if ending not in readers:
-        raise SourceError(f"{path} has none of the known endings", _FORMS)
+        raise SourceError(f"{path} is not a known kind of file", _FORMS)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:  # noqa: PTH123  (a path of any bytes)
             text = file.read()

@@ -90,7 +90,7 @@ def evaluate(
         beside = own if own and settings.whole and [one.images.info for one in found] == [own.encoder.info] else None
         wanted = _WANTED[settings.centring]
         if any(wanted) and not any(map(centring.is_short, pairs.texts)):
-            show(Notice(f"no caption has {centring.MOST_WORDS} words or less, so none is centred"))
+            show(Notice(f"no caption has {centring.MOST_WORDS} words or fewer, so none is centred"))
         return Outcome(
             [_evaluated(pairs, one, centre, beside, settings) for one in found for centre in wanted], left_out
         )
@@ -173,7 +173,7 @@ def _left_out(captions: CaptionSet, found: Sequence[_Embedded]) -> dict[str, str
     failed = {path: reason for one in found for path, reason in one.images.failed.items()}
     absent = [image.path for image in captions.images if image.path not in common]
     return {
-        path: failed.get(path, "not in the collection, or no image")
+        path: failed.get(path, "not in the collection, or not an image")
         for path in absent
         if path in failed or not captions.classes
     }

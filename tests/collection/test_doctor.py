@@ -315,7 +315,7 @@ def test_exports_are_looked_at(command: Command, place: Path, other_model: Encod
     assert command("doctor", "--repair", "-C", place).code == 0
     assert not folder.exists() and not half.exists()
     half.mkdir(mode=0o700)
-    assert "did not end" in command("doctor", "-C", place).out
+    assert "an interrupted export" in command("doctor", "-C", place).out
     with export_folder.turn(other_model, lambda line: None):
         assert health.of(other_model)[:2] == (True, "clip is being exported by another mmsearch")
     assert command("doctor", "--repair", "-C", place).code == 0

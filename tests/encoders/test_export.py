@@ -51,7 +51,7 @@ def make(model: TinyModel, cache: Path) -> Exported:
         patch.setenv("MMSEARCH_CACHE", str(cache))
         ensure_export(encoder, lines.append)
         folder = export_folder.place(encoder.info.fingerprint)
-    assert lines == [f"preparing {encoder.info.spec} for fast queries, once; takes about a minute"]
+    assert lines == [f"preparing {encoder.info.spec} for fast queries; this takes about a minute, once"]
     return Exported(model, encoder, folder)
 
 
@@ -311,7 +311,7 @@ class TestFrontDoor:
     def test_the_first_query_makes_it(self, clip: Exported, graphs_at_hand: None) -> None:
         lines: list[str] = []
         assert isinstance(load_query_encoder(clip.info, notice=lines.append, progress=False), OnnxEncoder)
-        assert lines == [f"preparing {clip.info.spec} for fast queries, once; takes about a minute"]
+        assert lines == [f"preparing {clip.info.spec} for fast queries; this takes about a minute, once"]
         assert isinstance(load_query_encoder(clip.info, notice=lines.append), OnnxEncoder)
         assert len(lines) == 1
 
@@ -334,7 +334,7 @@ class TestFrontDoor:
         ensure_export(clip.encoder, lines.append)
         assert lines[1:] == [
             f"{clip.info.spec} cannot be exported: AssertionError: no such operator;"
-            " queries run on torch, which takes some seconds more to start"
+            " queries run on torch, which takes a few seconds longer to start"
         ]
         assert len(tries) == 1
         monkeypatch.setattr(export_folder, "_versions", lambda: {"torch": "another"})

@@ -87,7 +87,7 @@ def test_a_connection_that_drops_is_resumed(offered: Hub, no_pause: None) -> Non
 
 def test_the_next_run_goes_on_where_one_broke_off(offered: Hub, no_pause: None) -> None:
     offered.faults[WEIGHTS] = "truncated"
-    with pytest.raises(ModelUnavailableError, match=r"broke off.*run again to go on where it stopped"):
+    with pytest.raises(ModelUnavailableError, match=r"broke off.*run again to resume it"):
         fetch(WEIGHTS)
     assert client.cached(REPO, WEIGHTS) is None
     offered.faults.clear()
@@ -136,7 +136,7 @@ def test_a_wrong_checksum_is_refused_and_forgotten(offered: Hub) -> None:
     ("fault", "says"),
     [
         ("unauthorized", "answered 401 for tiny/model; check HF_TOKEN"),
-        ("gated", "on consent only; accept its terms at http://127.0.0.1"),
+        ("gated", "requires that you accept its terms; accept them at http://127.0.0.1"),
         ("broken", "answered 500 for tiny/model; try again later"),
         ("no-hub", "does not answer as a model hub does; check HF_ENDPOINT"),
     ],

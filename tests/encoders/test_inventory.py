@@ -100,7 +100,7 @@ class TestPull:
         monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the library's tries
         offered.faults[WEIGHTS] = "truncated"
         outcome = command("models", "pull", SPEC)
-        assert outcome.code == 1 and "run again to go on where it stopped" in outcome.err
+        assert outcome.code == 1 and "run again to resume it" in outcome.err
         state = command("models", "show", SPEC).out
         assert f"`mmsearch models pull {SPEC}` resumes" in state
         (held,) = on_disk.inventory().holdings
@@ -116,7 +116,7 @@ class TestPull:
         real = blob.resolve()
         real.write_bytes(real.read_bytes()[:-1] + b"x")
         outcome = command("models", "pull", SPEC)
-        assert outcome.code == 0 and "was damaged on this disk; it is fetched again" in outcome.err
+        assert outcome.code == 0 and "was damaged on this disk; downloading it again" in outcome.err
         assert real.read_bytes() == offered.repos[REPO][WEIGHTS]
 
     def test_what_does_not_exist(self, command: Command, offered: Hub) -> None:

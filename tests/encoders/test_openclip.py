@@ -237,7 +237,7 @@ class TestDevices:
 
     @pytest.mark.parametrize("name", ["gpu", "", "cpu:1", "cuda:", "cuda:x", "mps:0", "CUDA"])
     def test_names_that_are_no_device(self, name: str) -> None:
-        with pytest.raises(UsageError, match="no device is called"):
+        with pytest.raises(UsageError, match="unknown device"):
             openclip.choose_device(name)
 
     def test_auto(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +264,7 @@ class TestDevices:
         assert openclip.choose_precision("bf16", torch.device(device)) == "bf16"
 
     def test_unknown_precision(self) -> None:
-        with pytest.raises(UsageError, match="no precision is called 'int4'"):
+        with pytest.raises(UsageError, match="unknown precision 'int4'"):
             openclip.choose_precision("int4", torch.device("cpu"))
 
 
@@ -277,7 +277,7 @@ class TestRefused:
         plain.write_bytes(pickle.dumps(_Runs(str(proof))))
         tiny_models.register(tmp_path / "architectures")
         for path in (evil, plain):
-            with pytest.raises(ModelError, match="holds more than weights, and is not opened"):
+            with pytest.raises(ModelError, match="holds more than weights, so it was not opened"):
                 load(f"tiny-clip:{path}")
         assert not proof.exists()
 

@@ -123,5 +123,5 @@ def test_missing_and_damaged_graphs(tmp_path: Path) -> None:
 
 def test_missing_starter_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starter, "FOLDER", tmp_path)
-    with pytest.raises(ModelUnavailableError, match="install mmsearch again"):
+    with pytest.raises(ModelUnavailableError, match="reinstall mmsearch"):
         starter.load()

@@ -164,7 +164,7 @@ CAT = '{"file": "cat.jpg", "captions": ["a cat"]}'
         ("c.csv", "a,b\ncat.jpg,a cat", "no header"),
         ("c.csv", "file,caption\ncat.jpg", "line 2 names no file or has no caption"),
         ("c.csv", "file,caption\n,a cat", "line 2 names no file"),
-        ("c.xml", "<a/>", "none of the known endings"),
+        ("c.xml", "<a/>", "not a known kind of file"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read(folder: Path, name: str, content: str, words: str) -> None:

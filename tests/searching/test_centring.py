@@ -157,4 +157,4 @@ def test_eval_compares_with_and_without(
 
 def test_eval_says_when_there_is_nothing_to_centre(command: Command, sample_data: Path) -> None:
     outcome = command("eval", sample_data / "captions.jsonl", "--model", "starter", "--centring", "on")
-    assert outcome.code == 0 and "no caption has 5 words or less, so none is centred" in outcome.err
+    assert outcome.code == 0 and "no caption has 5 words or fewer, so none is centred" in outcome.err

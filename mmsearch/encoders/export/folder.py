@@ -157,7 +157,7 @@ def turn(info: EncoderInfo, notice: Callable[[str], None]) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            notice(f"waiting for another mmsearch that prepares {info.spec} for fast queries")
+            notice(f"waiting for another mmsearch that is preparing {info.spec} for fast queries")
             lock.acquire()
     except OSError as error:
         raise StorageError(f"{path.parent} cannot be written: {error.strerror or error}") from error

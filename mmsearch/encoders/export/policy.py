@@ -99,11 +99,11 @@ def _export(encoder: Encoder, notice: Notice) -> Encoder | None:
 
 
 def _announce(info: EncoderInfo, notice: Notice) -> None:
-    notice(f"preparing {info.spec} for fast queries, once; takes about a minute")
+    notice(f"preparing {info.spec} for fast queries; this takes about a minute, once")
 
 
 def _excuse(error: ModelError | StorageError, notice: Notice) -> None:
-    notice(f"{error.message}; queries run on torch, which takes some seconds more to start")
+    notice(f"{error.message}; queries run on torch, which takes a few seconds longer to start")
 
 
 def _torch_runs_faster(device: str) -> bool:

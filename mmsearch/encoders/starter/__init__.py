@@ -69,4 +69,4 @@ def facts() -> dict[str, Any]:
         found: dict[str, Any] = json.loads((FOLDER / "starter.json").read_text("utf-8"))
         return found
     except FileNotFoundError as error:
-        raise ModelUnavailableError("the built-in model's files are missing", "install mmsearch again") from error
+        raise ModelUnavailableError("the built-in model's files are missing", "reinstall mmsearch") from error

@@ -119,7 +119,7 @@ class _Doctor:
 
     def _permissions(self) -> Iterator[_Result]:
         if os.name == "nt":
-            yield _Result("the system's own rules for the user's folders apply", ok=True)
+            yield _Result("the system's own permissions for the user's folders apply", ok=True)
             return
         ours = [
             *self._folder.glob(f"{CATALOG_NAME}*"),
@@ -130,13 +130,13 @@ class _Doctor:
         folder = [self._folder, *cache]
         open_ones = [path for path in [*folder, *sorted(ours)] if _mode(path) & _OWNER_ONLY]
         if not open_ones:
-            yield _Result("the collection and the cache are the user's alone", ok=True)
+            yield _Result("only their owner can read the collection and the cache", ok=True)
             return
 
         def mend() -> str:
             for path in open_ones:
                 path.chmod(_mode(path) & ~_OWNER_ONLY)
-            return "closed to others"
+            return "closed to other users"
 
         yield _Result(f"open to other users: {_few([str(path) for path in open_ones])}", mend)
 
@@ -153,7 +153,7 @@ class _Doctor:
             self._can_be_read = False
             yield _Result(f"the catalog is damaged: {_few(complaints)}", self._mend_catalog)
         else:
-            yield _Result(f"the catalog is whole and holds {images:,} images", ok=True)
+            yield _Result(f"the catalog is intact and holds {images:,} images", ok=True)
 
     def _mend_catalog(self) -> str:
         """First the indexes, which hold nothing of their own; then what can be read goes into a new catalog."""
@@ -165,14 +165,15 @@ class _Doctor:
                     Checks(catalog).rebuild_indexes()
                 self._can_be_read = not Checks(catalog).complaints()
             if self._can_be_read:
-                return "its indexes were made anew"
+                return "its indexes were rebuilt"
         try:
             images, kept = salvage(self._folder)
         except StorageError as error:
             advice = "restore the folder from a backup, or move it away and index again"
-            raise StorageError(f"{error.message}, and the file was left as it is", advice) from error
+            raise StorageError(f"{error.message}; the file was left as it is", advice) from error
         self._can_be_read = True
-        return f"{images:,} images were read into a new catalog, `mmsearch index` reads the rest again; {kept} is kept"
+        recovered = f"{images:,} images were recovered into a new catalog, `mmsearch index` reads the rest again"
+        return f"{recovered}; the old one is kept as {kept}"
 
     def _only_indexes(self) -> bool:
         """Whether nothing but indexes are wrong; anything else is not to be written to."""
@@ -191,9 +192,9 @@ class _Doctor:
             return "removed"
 
         if left:
-            yield _Result(f"files that a run which did not end has left: {_few([path.name for path in left])}", mend)
+            yield _Result(f"files left by an interrupted run: {_few([path.name for path in left])}", mend)
         if self._left_by:
-            yield _Result(f"{self._left_by} did not end as it should; what it had stored is kept", ok=True)
+            yield _Result(f"{self._left_by} did not end properly; what it had stored is kept", ok=True)
         if not left and not self._left_by:
             yield _Result("no leftovers of interrupted runs", ok=True)
 
@@ -207,7 +208,7 @@ def _references(catalog: Catalog) -> Iterator[_Result]:
     def mend() -> str:
         with catalog.transaction():
             Checks(catalog).mend_references()
-        return "dropped; files among them are indexed again by the next `mmsearch index`"
+        return "dropped; the next `mmsearch index` indexes files among them again"
 
     counts = [f"{count:,} in {table}" for table, count in broken.items()]
     yield _Result(f"rows that refer to nothing: {_few(counts)}", mend)
@@ -224,10 +225,10 @@ def _contents(catalog: Catalog) -> Iterator[_Result]:
     if unused:
         yield _Result(f"{len(unused):,} contents have no file", mend)
     if released:
-        text = f"{released:,} contents that lost a file wait for the end of a run; `mmsearch index` sees to them too"
+        text = f"{released:,} contents whose file is gone await cleanup; `mmsearch index` cleans them up too"
         yield _Result(text, mend)
     if not unused and not released:
-        yield _Result(f"each of {catalog.contents.count():,} contents has a file", ok=True)
+        yield _Result(f"each of the {catalog.contents.count():,} contents has a file", ok=True)
 
 
 def _embeddings(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
@@ -238,20 +239,20 @@ def _embeddings(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
         with catalog.transaction():
             files = Checks(catalog).mend_embeddings([*missing, *damaged])
         refresh_vectors(catalog, encoder, force=True)
-        return f"{files:,} files are indexed again by the next `mmsearch index`"
+        return f"the next `mmsearch index` indexes {files:,} files again"
 
     if missing or damaged:
         text = f"{len(missing):,} images have no embedding, {len(damaged):,} a damaged one"
         yield _Result(text, mend)
     else:
         count = catalog.embeddings.count(encoder.id)
-        yield _Result(f"all of {count:,} embeddings have their size and length 1", ok=True)
+        yield _Result(f"all {count:,} embeddings have the right size and length 1", ok=True)
 
 
 def _vectors(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
     def mend() -> str:
         refresh_vectors(catalog, encoder, force=True)
-        return "written anew"
+        return "rebuilt"
 
     problem = _vector_problem(catalog, encoder)
     if problem:
@@ -259,7 +260,7 @@ def _vectors(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
         return
     files = catalog.vector_files.of(encoder.id)
     names = f"{len(files)} vector files agree" if len(files) > 1 else "the vector file agrees"
-    text = f"{names} with the catalog" if files else "there is no vector file yet"
+    text = f"{names} with the catalog" if files else "no vector file yet"
     beyond = catalog.embeddings.count(encoder.id, max((file.watermark for file in files), default=0))
     yield _Result(f"{text}; {beyond:,} newer embeddings are compared one by one", ok=True)
 
@@ -271,7 +272,7 @@ def _vector_problem(catalog: Catalog, encoder: StoredEncoder) -> str | None:
         covered = Checks(catalog).embedded_ids(encoder, file.first, file.watermark)
         text = indexes.of(catalog.folder).problem(file, covered)
         if text is None and (file.first != reach or file.watermark > Checks(catalog).last_content()):
-            text = "it does not cover what the catalog says"
+            text = "it does not cover the images that the catalog says"
         if text:
             return f"{file.name}: {text}"
         reach = file.watermark
@@ -286,15 +287,15 @@ def _other_model(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
     def mend() -> str:
         with catalog.transaction():
             Checks(catalog).drop_embeddings(encoder, damaged)
-        return "dropped; `mmsearch reindex` makes it again"
+        return "dropped; `mmsearch reindex` makes them again"
 
     if problem:
         yield _Result(f"{spec}: {problem}", mend)
         return
     unfinished = catalog.encoders.unfinished() == encoder
-    state = "a reindex with it is not finished" if unfinished else "kept from before"
+    state = "its reindex is unfinished" if unfinished else "a previous model"
     count, total = catalog.embeddings.count_covered(encoder.id), catalog.contents.count()
-    yield _Result(f"{spec} ({state}): {count:,} of {total:,} embeddings, all with their size and length 1", ok=True)
+    yield _Result(f"{spec} ({state}): {count:,} of {total:,} embeddings, all with the right size and length 1", ok=True)
 
 
 def _model(encoder: StoredEncoder) -> Iterator[_Result]:

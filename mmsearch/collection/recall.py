@@ -36,8 +36,8 @@ class Measured:
     def advice(self) -> str:
         """What a user could do about it, in one line."""
         if self.recall_at_10 >= calibrate.TARGET - 0.01:
-            return "nothing to change"
-        return "`mmsearch optimize` builds the index anew, with `--kind flat` an exact one; see also `query --exact`"
+            return "no change needed"
+        return "`mmsearch optimize` rebuilds the index (`--kind flat`: an exact one); see also `query --exact`"
 
 
 def measure(catalog: Catalog, encoder: StoredEncoder, notice: Callable[[str], None]) -> Measured:

@@ -63,9 +63,9 @@ _QUARTER_TURNS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 # What stands for the words of Python and of decoders that only their developers can use, by how they start.
 _PLAIN_WORDS = (
     ("Generic Error.", "its decoder gave up"),  # all that the JPEG XL plug-in says, before advice for its developers
-    ("invalid literal for int()", "a number in its header is none"),
-    ("could not convert string to float", "a number in its header is none"),
-    ("b'Token too long in file header", "a number in its header is none"),
+    ("invalid literal for int()", "a number in its header is invalid"),
+    ("could not convert string to float", "a number in its header is invalid"),
+    ("b'Token too long in file header", "a number in its header is invalid"),
     ("Decompressed data too large", "a text or a profile in it is too large"),
 )
 

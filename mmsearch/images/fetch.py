@@ -121,18 +121,20 @@ class _Job:
             self._hang_up()
             url = urljoin(url, target)
             if parts.scheme == "https" and urlsplit(url).scheme != "https":
-                raise _failed(self._url, "it leads from https to an address without", "give the image's own address")
+                raise _failed(
+                    self._url, "it redirects from https to an address without it", "give the image's own address"
+                )
         raise _failed(self._url, f"it redirects more than {self._limits.redirects} times", "check the address")
 
     def _checked(self, url: str) -> SplitResult:
         """The parts of an address that may be asked."""
         if re.search(r"[\x00-\x20\x7f]", url):
-            raise _failed(self._url, "its address has a blank or a control character", "write them as %20 and so on")
+            raise _failed(self._url, "the address has a space or a control character", "write them as %20 and so on")
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise _failed(self._url, f"it leads to {url}", "only http and https addresses are fetched")
         if parts.username is not None or parts.password is not None:
-            raise _failed(self._url, "it has a user name in it", "save the image and give its path")
+            raise _failed(self._url, "the address has a user name in it", "save the image and give its path")
         return parts
 
     def _ask(self, parts: SplitResult) -> http.client.HTTPResponse:
@@ -171,7 +173,7 @@ class _Job:
             raise _failed(self._url, f"the server answers {response.status} {response.reason}", "check the address")
         kind = (response.getheader("Content-Type") or "").split(";")[0].strip().lower()
         if kind.startswith("text/") and kind != "text/plain":
-            raise _failed(self._url, f"it is {kind}, no image", "give the address of the image itself")
+            raise _failed(self._url, f"it is {kind}, not an image", "give the address of the image itself")
         if (response.getheader("Content-Encoding") or "identity").lower() != "identity":
             raise _failed(self._url, "the server sends it compressed", "save the image and give its path")
         if response.length is not None and response.length > self._limits.most_bytes:
@@ -180,7 +182,7 @@ class _Job:
         if len(body) > self._limits.most_bytes:
             raise self._too_large()
         if response.length:  # what it had promised and did not send
-            raise _failed(self._url, "the server ended in the middle", "try again")
+            raise _failed(self._url, "the server closed the connection too early", "try again")
         return body
 
     def _too_large(self) -> SourceError:
@@ -230,5 +232,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not valid ({error.verify_message})"
     if isinstance(error, socket.gaierror):
-        return "its host is not known"
+        return "its host is unknown"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -117,7 +117,7 @@ def _serve(path: str, settings: _Settings, requests: IO[bytes], answers: IO[byte
                 fields, pixels = _decode(file, settings)
                 after = os.fstat(descriptor)
                 if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                    fields, pixels = _refusal("it changed while it was read", retry=True), b""
+                    fields, pixels = _refusal("it changed while it was being read", retry=True), b""
                 else:
                     fields["seconds"] += spent
                 answers.write(json.dumps(fields).encode() + b"\n" + pixels)

@@ -47,8 +47,8 @@ def abandon(catalog: Catalog) -> str:
     """Drop the embeddings of the reindex that was not finished; returns its model. Raises `ReindexError` for none."""
     unfinished = catalog.encoders.unfinished()
     if unfinished is None:
-        hint = "--drop-old drops the embeddings of the model before" if catalog.encoders.kept() else ""
-        raise ReindexError("there is no unfinished reindex to abandon", hint)
+        hint = "--drop-old drops the embeddings of the previous model" if catalog.encoders.kept() else ""
+        raise ReindexError("no unfinished reindex to abandon", hint)
     _drop(catalog, [unfinished])
     return unfinished.info.spec
 
@@ -63,14 +63,14 @@ def drop_old(catalog: Catalog, notice: Callable[[str], None]) -> list[str]:
     if not kept and unfinished:
         raise ReindexError(
             f"queries still use the old model: the reindex with {unfinished.info.spec} is not finished",
-            f"end it with `mmsearch reindex --model {unfinished.info.spec} --drop-old`",
+            f"finish it with `mmsearch reindex --model {unfinished.info.spec} --drop-old`",
         )
     _drop(catalog, kept)
     if kept:
         try:
             catalog.database.shrink()
         except StorageError as error:
-            notice(f"{error.message}; the room in the catalog is kept for later runs")
+            notice(f"{error.message}; later runs reuse the space in the catalog")
     return [encoder.info.spec for encoder in kept]
 
 
@@ -92,7 +92,7 @@ def _refuse_a_second(unfinished: StoredEncoder | None) -> None:
     if unfinished:
         raise ReindexError(
             f"a reindex with {unfinished.info.spec} is not finished",
-            "end it with `mmsearch reindex`, or drop what it has done with `mmsearch reindex --abandon`",
+            "finish it with `mmsearch reindex`, or discard it with `mmsearch reindex --abandon`",
         )
 
 

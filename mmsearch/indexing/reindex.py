@@ -102,7 +102,7 @@ class Reindexer:
         self._to_do = self._catalog.embeddings.count_lacking(self._target.id)
         if 0 < self._to_do < self._summary.total:
             there = self._summary.total - self._to_do
-            yield Notice(f"{there:,} of {self._summary.total:,} images have an embedding by {self._spec} already")
+            yield Notice(f"{there:,} of {self._summary.total:,} images already have an embedding by {self._spec}")
         try:
             with self._stack:
                 yield from self._window.run()
@@ -247,6 +247,6 @@ def _check_same_model(target: StoredEncoder, encoder: Encoder) -> None:
     if target.info.fingerprint != encoder.info.fingerprint:
         raise ModelMismatchError(
             f"the files of model {encoder.info.spec} are not those that made its embeddings in the collection",
-            "restore them, or drop these embeddings first: `mmsearch reindex --abandon` where the reindex is not"
-            " finished, else --drop-old",
+            "restore them, or drop these embeddings first: `mmsearch reindex --abandon` if the reindex is unfinished,"
+            " otherwise --drop-old",
         )

@@ -74,7 +74,7 @@ def check_found(catalog: Catalog, made: Plan, summary: Summary) -> None:
             catalog.roots.remove(path)
     seen = passed_over.told(summary.passed_over)
     what = f"no images found in {', '.join(empty)}{f' ({seen})' if seen else ''}"
-    raise SourceError(what, "check the folder; --hidden looks into hidden ones")
+    raise SourceError(what, "check the folder, or include hidden ones with --hidden")
 
 
 def forget(catalog: Catalog, path: str) -> int:

@@ -69,7 +69,7 @@ def absence(path: str, *, may_be_empty: bool) -> str | None:
     except PermissionError:  # it is there; the scan will say what is wrong with it
         return None
     except OSError:
-        return "is not there"
+        return "is missing"
 
 
 def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSError], None]) -> Iterator[Folder]:

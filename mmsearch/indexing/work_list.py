@@ -88,4 +88,4 @@ def _translated() -> Iterator[None]:
     except OSError as error:
         why = "is full" if error.errno == errno.ENOSPC else f"cannot be used ({error.strerror or error})"
         place = f"the folder for temporary files{f', {tempfile.tempdir},' if tempfile.tempdir else ''}"
-        raise StorageError(f"{place} {why}", "free some space, or name another in TMPDIR") from error
+        raise StorageError(f"{place} {why}", "free some space, or set TMPDIR to another folder") from error

@@ -82,7 +82,7 @@ def translated(folder: Path) -> Iterator[None]:
 
 def _translate(message: str, folder: Path) -> StorageError | CollectionBusyError:
     if "locked" in message or "busy" in message:
-        return CollectionBusyError(f"the collection at {folder} is busy", "try again when the other run has ended")
+        return CollectionBusyError(f"the collection at {folder} is busy", "try again when the other run is done")
     if "full" in message:
         return _disk_full(folder)
     if "readonly" in message or "read-only" in message or "unable to open" in message:
@@ -149,8 +149,8 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
         connection.close()
         if has_log and not shared.exists() and "unable to open" in str(error):
             raise StorageError(
-                f"the collection at {path.parent} was copied in the middle of a run, to where it cannot be written",
-                "copy it to where it can be, or copy it with `mmsearch info` run on it before",
+                f"the collection at {path.parent} was copied during a run, to a place that cannot be written",
+                "copy it to a writable place, or run `mmsearch info` on the original and copy it again",
             ) from error
         if has_log or "locked" in str(error):
             raise

@@ -115,5 +115,5 @@ def _matrix(rows: Sequence[tuple[int, bytes]], dim: int) -> Embeddings:
     ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
     data = b"".join(row[1] for row in rows)
     if len(data) != 2 * dim * len(rows):
-        raise StorageError("an embedding in the catalog is damaged", "`mmsearch doctor --repair` sees to it")
+        raise StorageError("an embedding in the catalog is damaged", "`mmsearch doctor --repair` repairs it")
     return ids, np.frombuffer(data, "<f2").reshape(len(rows), dim).astype(np.float32)

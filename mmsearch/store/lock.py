@@ -127,7 +127,7 @@ def _acquire(lock: FileLock, folder: Path, patience: Patience) -> None:
 def _busy(folder: Path) -> CollectionBusyError:
     return CollectionBusyError(
         f"the collection at {folder} is being written to by {holder(folder) or 'another mmsearch'}",
-        "wait until it has ended, or give --wait SECONDS",
+        "wait until it is done, or give --wait SECONDS",
     )
 
 

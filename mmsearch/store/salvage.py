@@ -36,7 +36,7 @@ def salvage(folder: Path) -> tuple[int, str]:
             source.close()
             target.close()
     if not images:
-        raise StorageError(f"nothing can be read of the catalog in {folder}")
+        raise StorageError(f"nothing in the catalog of {folder} can be read")
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     for ending in ("", "-wal"):

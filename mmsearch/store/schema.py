@@ -138,7 +138,7 @@ def check_version(connection: sqlite3.Connection, path: str) -> None:
     version = version_of(connection)
     if version > VERSION:
         raise CollectionVersionError(
-            f"the collection at {path} has schema {version}, this mmsearch knows up to {VERSION}",
+            f"the collection at {path} has schema {version}, and this mmsearch knows schemas up to {VERSION}",
             "upgrade mmsearch; the collection was left untouched",
         )
 

@@ -76,7 +76,7 @@ def build(
     except (RuntimeError, OSError) as error:
         temporary.unlink(missing_ok=True)
         message = f"cannot write the vector file in {folder} ({_short(error)})"
-        raise StorageError(message, "the catalog is whole; run the command again") from error
+        raise StorageError(message, "the catalog is intact; run the command again") from error
     return built
 
 

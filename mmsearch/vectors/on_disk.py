@@ -32,7 +32,7 @@ def check(path: Path, size: int | None, head_bytes: int | None, head_digest: str
     """Raise `StorageError` where a file is missing, has another size, or its first `head_bytes` another digest."""
     try:
         if size is not None and path.stat().st_size != size:
-            raise StorageError(f"the vector file {path} is not whole: {path.stat().st_size:,} of {size:,} bytes")
+            raise StorageError(f"the vector file {path} is incomplete: {path.stat().st_size:,} of {size:,} bytes")
         if head_digest is not None and digest(path, head_bytes) != head_digest:
             raise StorageError(f"the vector file {path} is damaged")
     except OSError as error:

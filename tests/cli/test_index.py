@@ -165,5 +165,5 @@ def test_missing_root_keeps_its_images(command: Command, photos: Path, collectio
     before = index(command, collection, photos)["new"]
     photos.rename(photos.with_name("elsewhere"))
     outcome = command("index", "-C", collection, "--json")
-    assert outcome.code == 0 and "is not there" in outcome.err
+    assert outcome.code == 0 and "is missing" in outcome.err
     assert outcome.json["total"] == before

@@ -495,7 +495,7 @@ def test_a_damaged_image_is_told_from_no_image() -> None:
     [
         ("two\nlines and\x1b[31m colour\x9b", "two lines and [31m colour"),
         ("", "ValueError"),
-        ("invalid literal for int() with base 10: b'\\xff'", "a number in its header is none"),
+        ("invalid literal for int() with base 10: b'\\xff'", "a number in its header is invalid"),
         ("Generic Error. Please report this", "its decoder gave up"),
         ("w" * 100_000, "w" * 159 + "…"),
     ],

@@ -114,7 +114,7 @@ def test_a_file_that_changes_while_it_is_read_is_tried_again(tmp_path: Path) -> 
         return False
 
     (result,) = decode_all([before], known=known)
-    assert (result.reason, result.retry) == ("it changed while it was read", True)
+    assert (result.reason, result.retry) == ("it changed while it was being read", True)
     assert result.pixels is None
 
 

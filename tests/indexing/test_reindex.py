@@ -477,7 +477,7 @@ class TestDoctor:
         run(place, stop_after=4)
         with Collection.open(place) as collection:
             (finding,) = [finding for finding in collection.doctor() if finding.check == "other model"]
-        assert finding.ok and f"{SPEC} (a reindex with it is not finished)" in finding.text
+        assert finding.ok and f"{SPEC} (its reindex is unfinished)" in finding.text
 
     def test_salvage_keeps_both(self, place: Path, other: Other) -> None:
         from mmsearch.store.salvage import salvage

@@ -85,7 +85,7 @@ def test_a_log_without_its_index_is_refused_in_plain_words(place: Path, tmp_path
     copy.chmod(0o700)
     assert outcome.returncode == 1
     (line,) = outcome.stderr.splitlines()
-    assert "copied in the middle of a run" in line and str(copy) in line
+    assert "copied during a run, to a place that cannot be written" in line and str(copy) in line
     assert run_obeying_modes(*SEARCH, copy).returncode == 0, "where it can be written it is read"
 
 

@@ -1,9 +1,9 @@
 """Everything that mmsearch raises on purpose.
 
 MMSearchError                 exit 1
-├── UsageError                exit 2   an option or argument that cannot be meant
+├── UsageError                exit 2   an invalid option or argument
 ├── SourceError                        a folder or file given by the user cannot be read
-├── DecodeError                        bytes that are no readable image
+├── DecodeError                        bytes that are not a readable image
 │   ├── NotAnImageError
 │   └── ImageTooLargeError
 ├── CollectionError                    the collection on disk
@@ -41,7 +41,7 @@ class MMSearchError(Exception):
 
 
 class UsageError(MMSearchError):
-    """An option or argument has a value that cannot be meant."""
+    """An option or argument is invalid."""
 
     exit_code = 2
 
@@ -51,23 +51,23 @@ class SourceError(MMSearchError):
 
 
 class DecodeError(MMSearchError):
-    """Bytes that cannot be turned into a picture."""
+    """Bytes cannot be turned into a picture."""
 
 
 class NotAnImageError(DecodeError):
-    """Bytes in no known image format."""
+    """Bytes are not in a known image format."""
 
 
 class ImageTooLargeError(DecodeError):
-    """An image with more pixels, or a file with more bytes, than the limit allows."""
+    """An image has more pixels, or a file more bytes, than the limit allows."""
 
 
 class CollectionError(MMSearchError):
-    """Something about the collection on disk."""
+    """Something is wrong with the collection on disk."""
 
 
 class CollectionNotFoundError(CollectionError):
-    """There is no collection at the given place."""
+    """No collection exists at the given path."""
 
 
 class CollectionEmptyError(CollectionError):
@@ -94,13 +94,13 @@ class ModelMismatchError(CollectionError):
     def of(cls, spec: str) -> ModelMismatchError:
         """For a model whose files are not those that made the collection's embeddings."""
         return cls(
-            f"the collection was made with another version of the model {spec} than the one that is here",
+            f"the collection was made with a different version of the model {spec} than the one on this disk",
             f"`mmsearch reindex --model {spec}` brings it up to date",
         )
 
 
 class ReindexError(CollectionError):
-    """A change of the collection's model that cannot be begun, or ended, now."""
+    """A change of the collection's model cannot be started, or finished, now."""
 
 
 class StorageError(CollectionError):
@@ -118,7 +118,7 @@ class UnknownModelError(ModelError):
 
 
 class ModelUnavailableError(ModelError):
-    """The model's files are not here and cannot be fetched, or are damaged."""
+    """The model's files are missing and cannot be downloaded, or are damaged."""
 
 
 class DeviceError(MMSearchError):

@@ -1,4 +1,4 @@
-"""What an index run or a reindex tells its caller, as it happens."""
+"""What an index run or a reindex tells its caller as it happens."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Summary:
     """What an index run did, in files. `new` includes copies of known images; a moved file is neither new nor removed.
 
     `encoded` counts embeddings computed, `skipped` the files that could not be indexed in this run, `known_failures`
-    those that could not be in an earlier one and have not changed. `passed_over` counts what was seen and is no image,
-    by its kind (see `mmsearch.indexing.passed_over`), the most frequent first. `images_per_s` is encoded images a
-    second of the whole run.
+    those that could not be in an earlier one and have not changed. `passed_over` counts what was seen but is not an
+    image, by its kind (see `mmsearch.indexing.passed_over`), the most frequent first. `images_per_s` is encoded images
+    per second over the whole run.
     """
 
     new: int = 0

@@ -143,9 +143,9 @@ class Encoder(Protocol):
 class Hit:
     """One search result. `score` is the exact cosine of the query's and the image's embeddings, None in a list by date.
 
-    `offline` says that the image lies in a folder that was not there when it was last looked for. `confidence`, 0 to 1,
-    is how sure the result is (see `mmsearch.searching.confidence`), None where it cannot be told. `duplicates` counts
-    the near-duplicates that the result stands for, beside itself, where they were asked to be shown once.
+    `offline` says that the image is in a folder that was missing when it was last looked for. `confidence`, 0 to 1,
+    is how sure the result is (see `mmsearch.searching.confidence`), None if it cannot be told. `duplicates` counts
+    the near-duplicates that the result stands for besides itself, if they were to be shown once.
     """
 
     rank: int
@@ -174,7 +174,7 @@ class ScanOptions:
 class RootRecord:
     """A folder that the user asked to index, with the options of its last scan.
 
-    `offline_since` (UTC, ISO 8601) is when a run first found that it is not there, None while it is.
+    `offline_since` (UTC, ISO 8601) is when a run first found it missing, None while it is there.
     """
 
     id: int
@@ -188,7 +188,7 @@ class RootRecord:
 class OtherModel:
     """A model beside the collection's own: one that a reindex fills in, or one that was the collection's before.
 
-    There are `embeddings` of so many different images by it, and `missing` ones have none.
+    `embeddings` counts the different images that have an embedding by it, `missing` those that have none.
     """
 
     spec: str

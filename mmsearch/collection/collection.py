@@ -47,10 +47,10 @@ class Collection:
 
     @classmethod
     def open(cls, path: AnyPath | None = None, *, notice: Callable[[str], None] | None = None) -> Self:
-        """A collection by path or name (None: `MMSEARCH_COLLECTION`, else the default one).
+        """Open a collection by path or name (None: `MMSEARCH_COLLECTION`, else the default one).
 
-        Nothing is read or written until the first call of a method; a collection that does not exist is made by `add`.
-        `notice` is given single lines that a user should see (the model that was chosen, a vector file that is amiss).
+        Nothing is read or written until a method is called; `add` creates a collection that does not exist.
+        `notice` is called with single lines that a user should see (the model that was chosen, a damaged vector file).
         """
         return cls(config.collection_path(os.fspath(path) if path is not None else None), notice=notice or _drop)
 
@@ -60,7 +60,7 @@ class Collection:
         return self._path
 
     def close(self) -> None:
-        """Release files and the model. The object can be used again."""
+        """Release files and the model. The object can be used again afterwards."""
         if self._searcher is not None:
             self._searcher.close()
         if self._reader is not None:
@@ -86,11 +86,11 @@ class Collection:
     ) -> Summary:
         """Index folders, recursively; None refreshes all known ones. Only what changed is encoded.
 
-        `model` (an alias or any other form of `--model`) counts for a new collection and must agree with an old one's.
-        `options` None keeps those that a root was last indexed with. Returns the counts; files that cannot be read are
-        counted in `skipped` and listed by `info`. A known folder that is missing, or empty all of a sudden, is marked
-        offline and keeps its images. `run` are the keywords of `mmsearch.indexing.settings.RunOptions`: `device`,
-        `precision`, `settings`, `wait` and `stop`.
+        `model` (an alias or any other form of `--model`) is for a new collection; for an existing one it must name its
+        model. With `options` None each folder keeps the options it was last indexed with. Returns the counts; files
+        that cannot be read are counted in `skipped` and listed by `info`. A known folder that is missing, or suddenly
+        empty, is marked offline and keeps its images. `run` are the keywords of
+        `mmsearch.indexing.settings.RunOptions`: `device`, `precision`, `settings`, `wait` and `stop`.
 
         Raises `SourceError` for a new folder that is missing, `ModelMismatchError`, `CollectionBusyError`,
         `StorageError`.
@@ -128,10 +128,10 @@ class Collection:
         yield finished
 
     def forget(self, folder: AnyPath, *, wait: float = 0.0) -> int:
-        """Drop all images at and below a folder from the collection (files are not touched); returns how many.
+        """Drop all images in and below a folder from the collection (files are not touched); returns how many.
 
-        `wait` is how many seconds to wait for another process that writes. Raises `SourceError` where nothing of the
-        folder is known, `CollectionBusyError`, `StorageError`.
+        `wait` is how many seconds to wait for another process that is writing. Raises `SourceError` if nothing is known
+        of the folder, `CollectionBusyError`, `StorageError`.
         """
         from mmsearch.indexing import roots
 
@@ -142,23 +142,23 @@ class Collection:
     # --- searching ---
 
     def search(self, text: str | None = None, *, k: int = config.DEFAULT_TOP, **words: Any) -> list[Hit]:
-        """The `k` (or `top`) best matches, best first; with filters alone the newest images, without scores.
+        """Find the `k` (or `top`) best matches, best first; with filters alone the newest images, without scores.
 
         Terms, which add up as `mmsearch.searching.embed` says: `text`; `plus` and `minus`, texts; `image`, an image
         by path, URL or bytes; `like`, an indexed image by path or id; `expr`, all in one (`"2*beach - people"`).
         All but `text` and `expr` may be lists, in which a pair has a weight: `plus=[("sunset", 0.5)]`, as has a string
         such as `"sunset:0.5"`. `more` and `less` are indexed images that the results should resemble more, or less.
 
-        Filters, of which all must hold (see `mmsearch.query.filters.Filters`): `below` (or `in`), `glob`, `after`,
+        Filters, all of which must hold (see `mmsearch.query.filters.Filters`): `below` (or `in`), `glob`, `after`,
         `before`, `min_size`, `max_size`, `min_width`, `min_height`, `orientation`, `image_format`, `camera`, `near`,
         `has_gps`, `where`.
 
-        Options: `min_score`, a least cosine; `min_confidence`, a least confidence, 0 to 1 (see
-        `mmsearch.searching.confidence`); `likely`, the least confidence `mmsearch.base.config.LIKELY`; `diverse`, show
-        near-duplicates once, which are images with a cosine of `diverse_at` or more; `include_self`, also files with
-        the bytes of an image among the terms; `exact`, compare with every image; `offline`, also images in folders that
-        are offline; `templates`, put short texts in templates or do not; `centring`, take off short texts what all have
-        in common or do not; `allow_private_urls`.
+        Options: `min_score`, the lowest cosine; `min_confidence`, the lowest confidence, 0 to 1 (see
+        `mmsearch.searching.confidence`); `likely`, only confidences of `mmsearch.base.config.LIKELY` or more;
+        `diverse`, show near-duplicates (images whose cosine is `diverse_at` or more) only once; `include_self`, also
+        show files identical to an image among the terms; `exact`, compare with every image; `offline`, also show images
+        in folders that are offline; `templates`, whether to put short texts into prompt templates; `centring`, whether
+        to subtract what all short texts have in common; `allow_private_urls`, also fetch images from private networks.
 
         Raises `UsageError`, `DecodeError`, `SourceError`, `CollectionNotFoundError`, `CollectionEmptyError`,
         `ModelError`.
@@ -166,33 +166,33 @@ class Collection:
         return self.search_many([self.query(**{"text": text, "top": k, **words})])[0]
 
     def query(self, **words: Any) -> Query:
-        """A `Query` from words as `search`, the command line and batch lines name them. Raises `UsageError`."""
+        """Make a `Query` from words as `search`, the command line and batch lines name them. Raises `UsageError`."""
         return from_words(words)
 
     def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
-        """The answers to several queries, in order: texts are encoded together, vectors searched together."""
+        """Answer several queries, in order: texts are encoded together, vectors searched together."""
         return self._open_searcher().search_many(queries)
 
     def expect(self, queries: Sequence[Query]) -> None:
-        """Begin to embed the texts of queries that will be given to `search_many` next, together, in a thread.
+        """Start to embed the texts of queries that `search_many` will be given next, together, in a thread.
 
-        It saves time where there are others to answer first. Before the first search it does nothing.
+        This saves time while other queries are being answered. Before the first search it does nothing.
         """
         self._open_searcher().expect(queries)
 
     # --- looking and tuning ---
 
     def measure(self) -> Measured:
-        """How well and how fast the vector files find this collection's own images (see `collection.recall`)."""
+        """Measure how well and how fast the vector files find the collection's own images (see `collection.recall`)."""
         from mmsearch.collection.recall import measure
 
         catalog = self._open_reader()
         return measure(catalog, catalog.require_encoder(), self._notice)
 
     def optimize(self, kind: KindName | None = None, *, wait: float = 0.0) -> None:
-        """Build the vector file anew, of the `kind` that suits the size or of the one given. Queries go on meanwhile.
+        """Rebuild the vector file, as `kind` or as the kind that suits the size. Queries keep working meanwhile.
 
-        `wait` is how many seconds to wait for another process that writes. Raises `CollectionNotFoundError`,
+        `wait` is how many seconds to wait for another process that is writing. Raises `CollectionNotFoundError`,
         `CollectionEmptyError`, `CollectionBusyError`, `StorageError`.
         """
         from mmsearch.indexing.refresh import refresh_vectors
@@ -208,11 +208,11 @@ class Collection:
         allow_missing: bool = False,
         **run: Unpack[RunWords],
     ) -> ReindexSummary:
-        """Change the model: fill in embeddings by `model` beside the old ones, and switch when they are complete.
+        """Change the model: add embeddings by `model` beside the old ones, and switch when they are complete.
 
-        Searches use the old model until then. What an earlier call left undone is gone on with, and `model` may then be
-        None. Where files cannot be read it does not switch, unless `allow_missing`; the next `add` that can read them
-        encodes them. The old embeddings are kept, so that changing back takes no time, unless `drop_old`. `run` are the
+        Searches use the old model until then. An unfinished earlier call is resumed, and `model` may then be None. If
+        some files cannot be read it does not switch, unless `allow_missing`; the next `add` that can read them encodes
+        them. The old embeddings are kept, so that changing back takes no time, unless `drop_old`. `run` are the
         keywords of `add` of that name. Raises `ReindexError`, `CollectionNotFoundError`,
         `CollectionEmptyError`, `CollectionBusyError`, `ModelError`, `ModelMismatchError`, `StorageError`.
         """
@@ -259,9 +259,9 @@ class Collection:
                 yield event
 
     def abandon_reindex(self, *, wait: float = 0.0) -> str:
-        """Drop what a reindex that was not finished has done; returns its model. Searches never used it.
+        """Discard an unfinished reindex; returns its model. Searches have never used it.
 
-        Raises `ReindexError` where there is none, `CollectionNotFoundError`, `CollectionBusyError`, `StorageError`.
+        Raises `ReindexError` if there is none, `CollectionNotFoundError`, `CollectionBusyError`, `StorageError`.
         """
         from mmsearch.indexing import model_change
 
@@ -269,7 +269,7 @@ class Collection:
             return model_change.abandon(catalog)
 
     def drop_old_models(self, *, wait: float = 0.0) -> list[str]:
-        """Drop the embeddings of models that were the collection's before, and free their room; returns the models.
+        """Drop the embeddings of the collection's previous models, and free their space; returns the models.
 
         Raises `ReindexError` while a reindex to another model is not finished, `CollectionNotFoundError`,
         `CollectionBusyError`, `StorageError`.
@@ -280,9 +280,9 @@ class Collection:
             return model_change.drop_old(catalog, self._notice)
 
     def doctor(self, *, repair: bool = False, wait: float = 0.0) -> Iterator[Finding]:
-        """Check the collection, and with `repair` mend what can be mended (see `mmsearch.collection.doctor`).
+        """Check the collection, and with `repair` repair what can be repaired (see `mmsearch.collection.doctor`).
 
-        `wait` is how many seconds to wait for another process that writes. Raises `CollectionNotFoundError`,
+        `wait` is how many seconds to wait for another process that is writing. Raises `CollectionNotFoundError`,
         `CollectionBusyError`, `CollectionVersionError`, `StorageError`.
         """
         from mmsearch.collection.doctor import examine
@@ -292,7 +292,7 @@ class Collection:
         return examine(self._path, repair=repair, patience=lock.Patience(wait, None, self._notice))
 
     def info(self) -> CollectionInfo:
-        """What the collection holds. Raises `CollectionNotFoundError`."""
+        """Tell what the collection holds. Raises `CollectionNotFoundError`."""
         from mmsearch.collection.info import overview
 
         return overview(self._open_reader())

@@ -89,7 +89,7 @@ def test_embeddings_of_an_earlier_built_in_model_are_brought_up_to_date(command:
     with database:
         database.execute("UPDATE encoders SET fingerprint = ?, preprocess = ?", earlier)
     database.close()
-    line = "mmsearch: the collection was made with another version of the model starter than the one that is here; "
+    line = "mmsearch: the collection was made with a different version of the model starter than the one on this disk; "
     line += "`mmsearch reindex --model starter` brings it up to date\n"
     (photos / "new.jpg").write_bytes((make.SAMPLE_DATA / "bee.jpg").read_bytes())
     for arguments in (["query", "a cat"], ["query", "--image", photos / "cat.jpg"], ["index"]):

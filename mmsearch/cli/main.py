@@ -46,13 +46,14 @@ def _run(arguments: list[str], debug: bool) -> int:
             raise
         message = error.format_message() or "no command given"
         message = " ".join(message.split()).removesuffix(".")
+        message = message[:1].lower() + message[1:]  # as all other errors begin
         return _complain(f"{message}; see `{_command_of(error)} --help`", error.exit_code)
     except Exception as error:
         if debug:
             raise
         if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
             _discard_output()
-            return _complain(f"cannot write: {error.strerror}; make room on the disk, or write to another one", 1)
+            return _complain(f"cannot write: {error.strerror}; free some space on the disk, or write to another one", 1)
         return _complain(f"unexpected {type(error).__name__}: {error}; run again with --debug to see where", 1)
 
 
@@ -91,7 +92,7 @@ def _flush() -> int:
         _discard_output()
     except OSError as error:
         _discard_output()
-        return _complain(f"cannot write the output: {error.strerror or error}; write it to another place", 1)
+        return _complain(f"cannot write the output: {error.strerror or error}; write it somewhere else", 1)
     return 0
 
 

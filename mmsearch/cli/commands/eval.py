@@ -72,7 +72,7 @@ def evaluate(
         CentringChoice,
         typer.Option(
             metavar="auto|on|off|both",
-            help="Centre short texts as queries do (auto), always (on), never (off), or or both ways (both).",
+            help="Centre short texts as queries do (auto), always (on), never (off), or both ways (both).",
         ),
     ] = CentringChoice.auto,
     worst: Annotated[

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.base.errors import ModelMismatchError, SourceError, UsageError
+from mmsearch.base.errors import ModelMismatchError, SourceError
 from mmsearch.base.records import Encoder, EncoderInfo
 from mmsearch.query.query import Query
 from mmsearch.query.terms import Term
 from mmsearch.searching.embed_texts import TextEmbedder, Wording
+from mmsearch.searching.fuse import fuse
 from mmsearch.store.catalog import Catalog, StoredEncoder
 
 if TYPE_CHECKING:
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 ALPHA = 1.0
 BETA = 0.75
 GAMMA = 0.15
-
-# A sum of unit vectors that is shorter than this part of its weights has no direction but that of rounding (float32).
-_VANISHING = 1e-5
 
 
 class ModelChanged(Exception):  # noqa: N818  (a signal, not an error that a user sees)
@@ -218,19 +216,3 @@ def _texts(queries: Sequence[Query]) -> list[Wording]:
 def _source(term: Term) -> str | bytes:
     assert not isinstance(term.value, int)
     return term.value
-
-
-def fuse(weights: Sequence[float], vectors: Sequence[Vector]) -> Vector:
-    """The normalised weighted sum of unit vectors, each float32 (dim,); one alone with a weight over 0 as it is.
-
-    Raises `UsageError` where the sum vanishes.
-    """
-    if len(vectors) == 1 and weights[0] > 0:
-        return vectors[0]
-    # Scaled, so that no weight is too large for a float.
-    shares = np.asarray(weights, np.float64) / max(abs(weight) for weight in weights)
-    total = shares @ np.asarray(vectors, np.float64)
-    length = float(np.linalg.norm(total))
-    if length < _VANISHING * float(np.abs(shares).sum()):
-        raise UsageError("the terms cancel each other out, so nothing is left to look for", "change a weight or a term")
-    return (total / length).astype(np.float32)

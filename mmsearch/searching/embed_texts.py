@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from mmsearch.base.records import Encoder
 from mmsearch.searching import centring
+from mmsearch.searching.fuse import fuse
 from mmsearch.searching.prompts import ensemble
 from mmsearch.searching.reference_captions import caption_vectors
-from mmsearch.vectors.exact import units
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +45,8 @@ class TextEmbedder:
         spec = self.encoder.info.spec
         texts = {wording: ensemble(wording.text, spec, wording.templates) for wording in asked}
         rows = iter(self.encoder.encode_texts([text for group in texts.values() for text in group]))
-        found = {wording: _mean_direction([next(rows) for _ in group]) for wording, group in texts.items()}
+        groups = {wording: [next(rows) for _ in group] for wording, group in texts.items()}
+        found = {wording: fuse([1.0] * len(group), group) for wording, group in groups.items()}
         short = [wording for wording in found if wording.is_centred(spec)]
         if short:
             vectors = centring.centred(np.stack([found[wording] for wording in short]), self.centre())
@@ -58,9 +59,3 @@ class TextEmbedder:
             info = self.encoder.info
             self._mean = caption_vectors(info.fingerprint, info.dim, lambda: self.encoder).mean(axis=0)
         return self._mean
-
-
-def _mean_direction(vectors: Iterable[Vector]) -> Vector:
-    """The unit vector of the sum of unit vectors (dim,); one alone as it is."""
-    rows = list(vectors)
-    return rows[0] if len(rows) == 1 else units(np.sum(rows, axis=0, keepdims=True))[0]

@@ -18,7 +18,7 @@ from mmsearch.base.errors import UsageError
 from mmsearch.query.expression import parse
 from mmsearch.query.parse import MOST_TERMS, WORDS, from_words, gather
 from mmsearch.query.terms import Term, split_weight
-from mmsearch.searching.embed import fuse
+from mmsearch.searching.fuse import fuse
 from mmsearch.store.catalog import Catalog
 
 

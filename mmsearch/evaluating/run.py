@@ -108,19 +108,20 @@ class _Own:
 class _Embedded:
     """What one model made of the images, and of the texts: `words` float32 (t, dim), `rows` has the row of each.
 
-    `centre` (dim,) is what short texts are centred by.
+    `centre` (dim,) is what short texts are centred by, None where none is to be.
     """
 
     images: EmbeddedImages
     rows: dict[str, int]
     words: NDArray[np.float32]
-    centre: NDArray[np.float32]
+    centre: NDArray[np.float32] | None
 
     def questions(self, texts: Sequence[str], wanted: bool | None) -> NDArray[np.float32]:
         """The vectors (n, dim) of texts as questions, the short ones centred where that is `wanted`."""
         vectors = self.words[[self.rows[text] for text in texts]]
-        short = [centring.applies(text, self.images.info.spec, wanted) for text in texts]
-        vectors[short] = centring.centred(vectors[short], self.centre)
+        if self.centre is not None:
+            short = [centring.applies(text, self.images.info.spec, wanted) for text in texts]
+            vectors[short] = centring.centred(vectors[short], self.centre)
         return vectors
 
 
@@ -148,7 +149,7 @@ def _embedded(
 
     def with_texts(images: EmbeddedImages) -> _Embedded:
         rows = {text: row for row, text in enumerate(texts)}
-        return _Embedded(images, rows, *_encode_texts(images.info, texts, show))
+        return _Embedded(images, rows, *_encode_texts(images.info, texts, _WANTED[settings.centring], show))
 
     def anew() -> _Embedded:
         images = embeddings.encoded(captions.images, spec, device=settings.device, show=show, stop=stop)
@@ -232,9 +233,10 @@ class _Beside:
 
 
 def _encode_texts(
-    info: EncoderInfo, texts: Sequence[str], show: Callable[[Event], None]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Embeddings of the texts, float32 (n, dim), by the very model that made the images', and what centres them."""
+    info: EncoderInfo, texts: Sequence[str], wanted: Sequence[bool | None], show: Callable[[Event], None]
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Embeddings of the texts, float32 (n, dim), by the very model that made the images', and what centres those that
+    are to be centred where that is `wanted`, (dim,): None where there are none, since it may have to be made first."""
     from mmsearch.encoders import load_query_encoder
 
     encoder = load_query_encoder(info, notice=lambda line: show(Notice(line)))
@@ -246,4 +248,5 @@ def _encode_texts(
     vectors = np.empty((len(texts), info.dim), np.float32)
     for batch in batches:
         vectors[batch] = encoder.encode_texts([texts[number] for number in batch])
-    return vectors, TextEmbedder(encoder).centre()
+    is_needed = any(centring.applies(text, info.spec, choice) for choice in wanted for text in texts)
+    return vectors, TextEmbedder(encoder).centre() if is_needed else None

@@ -316,7 +316,7 @@ def other_model(monkeypatch: pytest.MonkeyPatch, indexed: Path, noise: float) ->
 
     monkeypatch.setattr(evaluation_run.embeddings, "encoded", encoded)
     real = evaluation_run._encode_texts
-    monkeypatch.setattr(evaluation_run, "_encode_texts", lambda _, texts, show: real(starter.info, texts, show))
+    monkeypatch.setattr(evaluation_run, "_encode_texts", lambda _, *rest: real(starter.info, *rest))
 
 
 def test_models_side_by_side(

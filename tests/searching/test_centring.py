@@ -158,3 +158,12 @@ def test_eval_compares_with_and_without(
 def test_eval_says_when_there_is_nothing_to_centre(command: Command, sample_data: Path) -> None:
     outcome = command("eval", sample_data / "captions.jsonl", "--model", "starter", "--centring", "on")
     assert outcome.code == 0 and "no caption has 5 words or fewer, so none is centred" in outcome.err
+
+
+def test_eval_embeds_no_captions_that_it_does_not_need(
+    command: Command, sample_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmsearch.searching import embed_texts
+
+    monkeypatch.setattr(embed_texts, "caption_vectors", lambda *_: pytest.fail("nothing is centred"))
+    assert command("eval", sample_data / "captions.jsonl", "--model", "starter").code == 0

@@ -19,7 +19,7 @@ from mmsearch.searching.centring import centred
 from mmsearch.searching.confidence import Background
 from mmsearch.searching.embed import ALPHA, BETA, GAMMA, wording
 from mmsearch.searching.reference_captions import caption_vectors
-from mmsearch.store.catalog import Catalog, StoredEncoder
+from mmsearch.searching.view import View
 from mmsearch.vectors.exact import units
 
 if TYPE_CHECKING:
@@ -90,7 +90,6 @@ def _kind(term: Term, query: Query, spec: str) -> Kind:
 class Unrelated:
     """Makes backgrounds for the questions to one collection; kept, it keeps what they are made from."""
 
-    catalog: Catalog
     _captions: tuple[str, Matrix] | None = None
     _images: tuple[tuple[int, int, int], Matrix, bool] | None = None
     _backgrounds: dict[Form, Background] = field(default_factory=dict)
@@ -100,21 +99,22 @@ class Unrelated:
         """Notice at the next question whether the collection has changed."""
         self._looked = False
 
-    def background(self, query: Query, stored: StoredEncoder, encoder: Callable[[], Encoder]) -> Background:
-        """What the scores of a question are compared with. `encoder` loads the model, where texts need it."""
-        form = Form.of(query, stored.info.spec)
-        images, whole = self._sample(stored)
+    def background(self, query: Query, view: View, load: Callable[[View], Encoder]) -> Background:
+        """What the scores of a question are compared with. `load` gives the model, where texts need it."""
+        form = Form.of(query, view.encoder.info.spec)
+        images, whole = self._sample(view)
         if form not in self._backgrounds:
-            captions = self._caption_vectors(stored, encoder) if form.has_text else images[:0]
+            captions = self._caption_vectors(view, load) if form.has_text else images[:0]
             self._backgrounds[form] = Background(form.questions(captions, images), images, whole)
         return self._backgrounds[form]
 
-    def _sample(self, stored: StoredEncoder) -> tuple[Matrix, bool]:
+    def _sample(self, view: View) -> tuple[Matrix, bool]:
         """Images of the collection, unit vectors (n, dim), and whether they are all."""
+        stored, embeddings = view.encoder, view.catalog.embeddings
         if self._images is not None and self._looked and self._images[0][0] == stored.id:
             return self._images[1], self._images[2]
         self._looked = True
-        last, count = self.catalog.embeddings.last(stored.id), self.catalog.embeddings.count_covered(stored.id)
+        last, count = embeddings.last(stored.id), embeddings.count_covered(stored.id)
         state = (stored.id, last, count)
         if self._images is None or self._images[0] != state:
             whole = count <= _IMAGES
@@ -123,15 +123,15 @@ class Unrelated:
             nothing = np.empty(0, np.int64), np.empty((0, stored.info.dim), np.float32)
             found: dict[int, NDArray[np.float32]] = {}
             for start in starts:
-                ids, vectors = next(self.catalog.embeddings.after(stored, start, rows=rows), nothing)
+                ids, vectors = next(embeddings.after(stored, start, rows=rows), nothing)
                 found.update(zip(ids.tolist(), vectors, strict=True))
             matrix = np.stack(list(found.values())) if found else np.empty((0, stored.info.dim), np.float32)
             self._images = (state, units(matrix), whole)
             self._backgrounds.clear()
         return self._images[1], self._images[2]
 
-    def _caption_vectors(self, stored: StoredEncoder, encoder: Callable[[], Encoder]) -> Matrix:
-        fingerprint = stored.info.fingerprint
-        if self._captions is None or self._captions[0] != fingerprint:
-            self._captions = (fingerprint, caption_vectors(fingerprint, stored.info.dim, encoder))
+    def _caption_vectors(self, view: View, load: Callable[[View], Encoder]) -> Matrix:
+        info = view.encoder.info
+        if self._captions is None or self._captions[0] != info.fingerprint:
+            self._captions = (info.fingerprint, caption_vectors(info.fingerprint, info.dim, lambda: load(view)))
         return self._captions[1]

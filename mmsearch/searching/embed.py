@@ -25,7 +25,7 @@ from mmsearch.query.query import Query
 from mmsearch.query.terms import Term
 from mmsearch.searching.embed_texts import TextEmbedder, Wording
 from mmsearch.searching.fuse import fuse
-from mmsearch.store.catalog import Catalog, StoredEncoder
+from mmsearch.searching.view import View
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -61,8 +61,7 @@ class Embedded:
 class QueryEmbedder:
     """Turns queries into vectors; kept, it keeps the model loaded and the decoder's process running."""
 
-    def __init__(self, catalog: Catalog, load_encoder: Callable[[EncoderInfo], Encoder], *, max_pixels: int) -> None:
-        self._catalog = catalog
+    def __init__(self, load_encoder: Callable[[EncoderInfo], Encoder], *, max_pixels: int) -> None:
         self._load_encoder = load_encoder
         self._max_pixels = max_pixels
         self._texts: TextEmbedder | None = None
@@ -76,9 +75,9 @@ class QueryEmbedder:
         """The model, if a query has needed it."""
         return self._texts.encoder if self._texts else None
 
-    def loaded(self, stored: StoredEncoder) -> Encoder:
+    def loaded(self, view: View) -> Encoder:
         """The model, loaded if it is not yet. Raises `ModelError`, `ModelMismatchError`."""
-        return self._loaded(stored).encoder
+        return self._loaded(view).encoder
 
     def close(self) -> None:
         """End the decoder's process, and let go of the model."""
@@ -103,100 +102,100 @@ class QueryEmbedder:
         ahead = self._thread.submit(self._texts.embed, asked)
         self._ahead = [*self._ahead[-1:], (asked, self._texts, ahead)]
 
-    def embed(self, queries: Sequence[Query], stored: StoredEncoder) -> list[Embedded | None]:
+    def embed(self, queries: Sequence[Query], view: View) -> list[Embedded | None]:
         """The vector of each query, None for one without a subject. All texts are encoded together.
 
         Raises `SourceError`, `DecodeError`, `ModelError`, and `UsageError` where the terms of a query cancel out.
         """
         wanted = [(query, term) for query in queries for term in query.terms if term.kind == "image"]
         if not wanted:
-            return self._embed_all(queries, {}, stored)
+            return self._embed_all(queries, {}, view)
         from concurrent.futures import ThreadPoolExecutor
 
-        decode = self._decoder(stored).decode
+        decode = self._decoder(view).decode
         thread = ThreadPoolExecutor(1, thread_name_prefix="query-images")
         try:
             decoded = {
                 (query, term): thread.submit(decode, _source(term), query.allow_private_urls) for query, term in wanted
             }
-            self._loaded(stored)  # while they are decoded
-            return self._embed_all(queries, decoded, stored)
+            self._loaded(view)  # while they are decoded
+            return self._embed_all(queries, decoded, view)
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
 
-    def _embed_all(self, queries: Sequence[Query], decoded: Pictures, stored: StoredEncoder) -> list[Embedded | None]:
-        words = self._embed_texts(queries, stored)
-        return [self._embed(query, words, decoded, stored) if query.has_subject else None for query in queries]
+    def _embed_all(self, queries: Sequence[Query], decoded: Pictures, view: View) -> list[Embedded | None]:
+        words = self._embed_texts(queries, view)
+        return [self._embed(query, words, decoded, view) if query.has_subject else None for query in queries]
 
-    def _embed(self, query: Query, words: Words, decoded: Pictures, stored: StoredEncoder) -> Embedded:
+    def _embed(self, query: Query, words: Words, decoded: Pictures, view: View) -> Embedded:
         vectors, sources = [], set()
         for term in query.terms:
             if term.kind == "text":
                 vectors.append(words[wording(term, query)])
                 continue
             vector, content_hash = (
-                self._embed_stored(term.value, stored)
+                self._embed_stored(term.value, view)
                 if term.kind == "like"
-                else self._embed_image(decoded[query, term], stored)
+                else self._embed_image(decoded[query, term], view)
             )
             vectors.append(vector)
             sources.add(content_hash)
         start = fuse([term.weight for term in query.terms], vectors) if vectors else None
-        return Embedded(self._refine(start, query, stored), frozenset(sources))
+        return Embedded(self._refine(start, query, view), frozenset(sources))
 
-    def _refine(self, start: Vector | None, query: Query, stored: StoredEncoder) -> Vector:
+    def _refine(self, start: Vector | None, query: Query, view: View) -> Vector:
         parts = [] if start is None else [(ALPHA, start)]
         for weight, ids in ((BETA, query.more), (-GAMMA, query.less)):
-            parts += [(weight / len(ids), self._embed_stored(number, stored)[0]) for number in ids]
+            parts += [(weight / len(ids), self._embed_stored(number, view)[0]) for number in ids]
         if len(parts) == 1 and start is not None:
             return start
         return fuse([weight for weight, _ in parts], [vector for _, vector in parts])
 
     # --- each kind of term ---
 
-    def _embed_texts(self, queries: Sequence[Query], stored: StoredEncoder) -> Words:
+    def _embed_texts(self, queries: Sequence[Query], view: View) -> Words:
         """The vector of each text, in each wording that is asked for."""
         asked = _texts(queries)
         if not asked:
             return {}
-        embedder = self._loaded(stored)
+        embedder = self._loaded(view)
         for texts, by, words in self._ahead:
             if texts == asked and by is embedder:
                 return words.result()
         return embedder.embed(asked)
 
-    def _embed_stored(self, like: str | bytes | int, stored: StoredEncoder) -> tuple[Vector, str]:
+    def _embed_stored(self, like: str | bytes | int, view: View) -> tuple[Vector, str]:
         assert not isinstance(like, bytes)
-        with self._catalog.snapshot():
-            if self._catalog.encoders.current() != stored:
+        with view.catalog.snapshot():
+            if not view.is_current():
                 raise ModelChanged
-            record = self._catalog.files.by_id(like) if isinstance(like, int) else self._catalog.files.at(like)
-            vectors = self._catalog.embeddings.of(stored, [record.content_id] if record else [])[1]
+            record = view.catalog.files.by_id(like) if isinstance(like, int) else view.catalog.files.at(like)
+            vectors = view.catalog.embeddings.of(view.encoder, [record.content_id] if record else [])[1]
         if record is None or not len(vectors):
             raise SourceError(f"{like} is not in the collection", "use --image for a picture that is not indexed")
         return vectors[0] / np.linalg.norm(vectors[0]), record.content_hash
 
-    def _embed_image(self, picture: Future[Decoded], stored: StoredEncoder) -> tuple[Vector, str]:
+    def _embed_image(self, picture: Future[Decoded], view: View) -> tuple[Vector, str]:
         decoded = picture.result()
         assert decoded.pixels is not None
-        vector = self._loaded(stored).encoder.encode_images(decoded.pixels[np.newaxis])[0]
+        vector = self._loaded(view).encoder.encode_images(decoded.pixels[np.newaxis])[0]
         return vector, decoded.content_hash.hex()
 
-    def _decoder(self, stored: StoredEncoder) -> QueryImages:
+    def _decoder(self, view: View) -> QueryImages:
         from mmsearch.searching.query_images import QueryImages
 
-        if self._images is not None and self._images.how != stored.info.preprocess:
+        if self._images is not None and self._images.how != view.encoder.info.preprocess:
             self._images.close()  # another process has changed the collection's model
             self._images = None
         if self._images is None:
-            self._images = QueryImages(stored.info.preprocess, max_pixels=self._max_pixels)
+            self._images = QueryImages(view.encoder.info.preprocess, max_pixels=self._max_pixels)
         return self._images
 
-    def _loaded(self, stored: StoredEncoder) -> TextEmbedder:
-        if self._texts is None or self._texts.encoder.info.fingerprint != stored.info.fingerprint:
-            encoder = self._load_encoder(stored.info)
-            if encoder.info.fingerprint != stored.info.fingerprint:
-                raise ModelMismatchError.of(stored.info.spec)
+    def _loaded(self, view: View) -> TextEmbedder:
+        if self._texts is None or self._texts.encoder.info.fingerprint != view.encoder.info.fingerprint:
+            encoder = self._load_encoder(view.encoder.info)
+            if encoder.info.fingerprint != view.encoder.info.fingerprint:
+                raise ModelMismatchError.of(view.encoder.info.spec)
             self._texts = TextEmbedder(encoder)
         return self._texts
 

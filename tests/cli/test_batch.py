@@ -200,7 +200,7 @@ def test_a_small_folder_in_a_large_collection_gives_its_best(tmp_path: Path, mon
     from mmsearch.base.records import FileRecord, ImageFacts
     from mmsearch.encoders import load_encoder
     from mmsearch.indexing.refresh import refresh_vectors
-    from mmsearch.searching import candidates, search
+    from mmsearch.searching import answering, candidates
     from mmsearch.store.catalog import Catalog
 
     rng = np.random.default_rng(0)
@@ -224,7 +224,7 @@ def test_a_small_folder_in_a_large_collection_gives_its_best(tmp_path: Path, mon
     with Collection.open(tmp_path) as photos:
         few = [Path(hit.path).name for hit in photos.search(text="a cat", below="/few")]
         assert few == best(range(0, 6000, 120))
-        monkeypatch.setattr(search, "EXACT_SUBSET", 100)
+        monkeypatch.setattr(answering, "EXACT_SUBSET", 100)
         monkeypatch.setattr(candidates, "EXACT_SUBSET", 100)
         half = [Path(hit.path).name for hit in photos.search(text="a cat", below="/half")]
         assert len(set(half) & set(best(range(1, 6000, 2)))) >= 8

@@ -378,8 +378,8 @@ class TestReaders:
         real = Searcher._embed
         switched = []
 
-        def embed_and_switch(self, queries, stored):  # type: ignore[no-untyped-def]
-            found = real(self, queries, stored)
+        def embed_and_switch(self, queries, view):  # type: ignore[no-untyped-def]
+            found = real(self, queries, view)
             if not switched:
                 switched.append(run(place, drop_old=True))
             return found

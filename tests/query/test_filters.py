@@ -25,7 +25,7 @@ from mmsearch.query.dates import period
 from mmsearch.query.filters import Filters
 from mmsearch.query.parse import from_words
 from mmsearch.query.sizes import parse_size
-from mmsearch.searching import candidates, search
+from mmsearch.searching import answering, candidates
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.selection import EARTH_RADIUS, Selection, distance
 
@@ -291,7 +291,7 @@ def test_a_filtered_search_gives_the_best_of_what_passes(
     )[:top]
     with pytest.MonkeyPatch.context() as patch:
         if index:
-            patch.setattr(search, "EXACT_SUBSET", 0)
+            patch.setattr(answering, "EXACT_SUBSET", 0)
             patch.setattr(candidates, "_MOST_PROBES_FACTOR", 10**6)
             patch.setattr(candidates.CandidateSource, "search", _all_lists(candidates.CandidateSource.search))
         with Collection.open(folder) as photos:

@@ -303,12 +303,12 @@ def test_feedback_is_rocchio(collection: Collection, indexed: Path, sample_data:
 def test_plain_text_is_embedded_as_it_is(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte for byte what the model gives: neither templates nor another normalisation."""
     from mmsearch.encoders import load_encoder
-    from mmsearch.searching import search
+    from mmsearch.searching.answering import Answering
 
     seen = []
-    ranked = search.Searcher._ranked
+    ranked = Answering._ranked
     monkeypatch.setattr(
-        search.Searcher, "_ranked", lambda self, entry, *rest: seen.append(entry) or ranked(self, entry, *rest)
+        Answering, "_ranked", lambda self, entry, *rest: seen.append(entry) or ranked(self, entry, *rest)
     )
     collection.search(" a cat,  sitting ")
     assert seen[0].vector.tobytes() == load_encoder("starter").encode_texts([" a cat,  sitting "])[0].tobytes()

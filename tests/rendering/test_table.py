@@ -198,7 +198,7 @@ def confidence(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]
     from mmsearch.searching import judge
 
     def choose(chosen: list[float]) -> None:
-        def judged(self: object, answers: list[judge.Answer], stored: object) -> list[list[Hit]]:
+        def judged(self: object, answers: list[judge.Answer]) -> list[list[Hit]]:
             from dataclasses import replace
 
             return [

@@ -97,14 +97,15 @@ def test_scores_are_cosines_with_the_vector_of_the_formula(
 def test_terms_are_centred_before_they_are_summed(by_clip: Path) -> None:
     from mmsearch.query.parse import from_words
     from mmsearch.searching.embed import QueryEmbedder
+    from mmsearch.searching.view import View
 
     with Catalog(by_clip, write=False) as catalog:
         stored = catalog.encoders.current()
         assert stored
         encoder = load_encoder(stored.info.spec, device="cpu", precision="fp32")
-        embedder = QueryEmbedder(catalog, lambda _: encoder, max_pixels=10**6)
+        embedder = QueryEmbedder(lambda _: encoder, max_pixels=10**6)
         long = "a text of many more words than five"
-        (found,) = embedder.embed([from_words({"text": "a cat", "minus": f"{long}:0.5"})], stored)
+        (found,) = embedder.embed([from_words({"text": "a cat", "minus": f"{long}:0.5"})], View.of(catalog, stored))
     mean = encoder.encode_texts(captions()).mean(axis=0)
     cat, other = encoder.encode_texts(["a cat", long])
     assert found

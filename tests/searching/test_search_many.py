@@ -15,7 +15,7 @@ from mmsearch import Collection
 from mmsearch.base.errors import ModelError
 from mmsearch.cli.query import batch
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.searching import rerank, search
+from mmsearch.searching import answering, view
 
 QUESTIONS: list[dict[str, Any]] = [
     {"text": "a cat"},
@@ -44,9 +44,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     return calls
 
 
-@pytest.mark.parametrize("most", [search._MOST_CANDIDATES, 150])
+@pytest.mark.parametrize("most", [answering._MOST_CANDIDATES, 150])
 def test_together_as_alone(collection: Collection, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    monkeypatch.setattr(search, "_MOST_CANDIDATES", most)
+    monkeypatch.setattr(answering, "_MOST_CANDIDATES", most)
     queries = [collection.query(**words) for words in QUESTIONS]
     for query, together in zip(queries, collection.search_many(queries), strict=True):
         alone = collection.search_many([query])[0]
@@ -125,4 +125,4 @@ def test_lines_before_one_that_cannot_be_read_are_answered(
 
 @given(st.lists(st.integers(-(2**62), 2**62), max_size=40))
 def test_distinct(numbers: list[int]) -> None:
-    assert rerank.distinct(np.array(numbers, np.int64)).tolist() == sorted(set(numbers))
+    assert view.distinct(np.array(numbers, np.int64)).tolist() == sorted(set(numbers))

@@ -4,7 +4,7 @@ from mmsearch import Collection
 
 with Collection.open("~/photos.mmsearch") as photos:
     photos.add(["~/Pictures"])
-    for hit in photos.search(text="a cat", k=5):
+    for hit in photos.search(text="a cat", top=5):
         print(hit.score, hit.path)
 """
 

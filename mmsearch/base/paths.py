@@ -7,8 +7,10 @@ from pathlib import Path
 
 from mmsearch.base.errors import UsageError
 
+AnyPath = str | os.PathLike[str]
 
-def absolute(path: str | os.PathLike[str]) -> str:
+
+def absolute(path: AnyPath) -> str:
     """A path as an absolute one, `~` resolved; symbolic links stay. Raises `UsageError` for a NUL character."""
     text = os.path.abspath(os.path.expanduser(os.fspath(path)))
     if "\0" in text:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def takes(options: type, defaults: Mapping[str, Any]) -> Callable[[Command], Command]:
-    """Give a command, which takes `**given`, a parameter for each key of `options`, as Typer reads them.
+def takes(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Callable[[Command], Command]:
+    """Give a command, which takes `**given`, a parameter for each of `options`, names with types as Typer reads them.
 
     One that is not given is as `defaults` says, else False for a switch and None for anything else.
     """
@@ -23,7 +23,7 @@ def takes(options: type, defaults: Mapping[str, Any]) -> Callable[[Command], Com
                 annotation=hint,
                 default=defaults.get(name, False if get_args(hint)[0] is bool else None),
             )
-            for name, hint in get_type_hints(options, include_extras=True).items()
+            for name, hint in options.items()
         ]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {}

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from mmsearch.base import config
 from mmsearch.base.errors import CollectionNotFoundError
-from mmsearch.base.paths import absolute
+from mmsearch.base.paths import AnyPath, absolute
 from mmsearch.base.records import CollectionInfo, Hit, ScanOptions
 from mmsearch.collection.held_encoder import HeldEncoder
 from mmsearch.query.parse import from_words
 from mmsearch.query.query import Query
+from mmsearch.query.words import SearchWords, Words
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.connection import CATALOG_NAME
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from mmsearch.indexing.settings import RunWords
     from mmsearch.searching.search import Searcher
     from mmsearch.vectors.kinds import KindName
-
-AnyPath = str | os.PathLike[str]
 
 
 class Collection:
@@ -141,31 +140,21 @@ class Collection:
 
     # --- searching ---
 
-    def search(self, text: str | None = None, *, k: int = config.DEFAULT_TOP, **words: Any) -> list[Hit]:
-        """Find the `k` (or `top`) best matches, best first; with filters alone the newest images, without scores.
+    def search(self, text: str | None = None, *, k: int | None = None, **words: Unpack[SearchWords]) -> list[Hit]:
+        """Find the `top` best matches, best first; with filters alone the newest images, without scores.
 
-        Terms, which add up as `mmsearch.searching.embed` says: `text`; `plus` and `minus`, texts; `image`, an image
-        by path, URL or bytes; `like`, an indexed image by path or id; `expr`, all in one (`"2*beach - people"`).
-        All but `text` and `expr` may be lists, in which a pair has a weight: `plus=[("sunset", 0.5)]`, as has a string
-        such as `"sunset:0.5"`. `more` and `less` are indexed images that the results should resemble more, or less.
-
-        Filters, all of which must hold (see `mmsearch.query.filters.Filters`): `below` (or `in`), `glob`, `after`,
-        `before`, `min_size`, `max_size`, `min_width`, `min_height`, `orientation`, `image_format`, `camera`, `near`,
-        `has_gps`, `where`.
-
-        Options: `min_score`, the lowest cosine; `min_confidence`, the lowest confidence, 0 to 1 (see
-        `mmsearch.searching.confidence`); `likely`, only confidences of `mmsearch.base.config.LIKELY` or more;
-        `diverse`, show near-duplicates (images whose cosine is `diverse_at` or more) only once; `include_self`, also
-        show files identical to an image among the terms; `exact`, compare with every image; `offline`, also show images
-        in folders that are offline; `templates`, whether to put short texts into prompt templates; `centring`, whether
-        to subtract what all short texts have in common; `allow_private_urls`, also fetch images from private networks.
+        All words are explained where they are declared, in `mmsearch.query.words`; `mmsearch query --help` says the
+        same. Terms add up as `mmsearch.searching.embed` says. All but `text` and `expr` may be lists, in which a pair
+        has a weight: `plus=[("sunset", 0.5)]`, as has a string such as `"sunset:0.5"`. `image` may also be the bytes of
+        a file. Filters must all hold; of a list of folders, patterns or formats, one must. A word that is None is not
+        given; `k` is an earlier name of `top`.
 
         Raises `UsageError`, `DecodeError`, `SourceError`, `CollectionNotFoundError`, `CollectionEmptyError`,
         `ModelError`.
         """
-        return self.search_many([self.query(**{"text": text, "top": k, **words})])[0]
+        return self.search_many([from_words({"text": text, "k": k, **words})])[0]
 
-    def query(self, **words: Any) -> Query:
+    def query(self, **words: Unpack[Words]) -> Query:
         """Make a `Query` from words as `search`, the command line and batch lines name them. Raises `UsageError`."""
         return from_words(words)
 

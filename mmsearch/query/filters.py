@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmsearch.base.errors import UsageError
-from mmsearch.base.paths import absolute
+from mmsearch.base.paths import AnyPath, absolute
 from mmsearch.query import value_types
+from mmsearch.query.words import current
 
 if TYPE_CHECKING:
     from mmsearch.query.conditions import Condition
@@ -20,24 +21,6 @@ Orientation = Literal["landscape", "portrait", "square"]
 ORIENTATIONS: tuple[Orientation, ...] = ("landscape", "portrait", "square")
 
 _PATH = (str, os.PathLike)
-_PATHS = (*_PATH, list, tuple)
-FILTER_WORDS: dict[str, tuple[type, ...]] = {
-    "in": _PATHS,
-    "below": _PATHS,
-    "glob": (str, list, tuple),
-    "after": (str,),
-    "before": (str,),
-    "min_size": (str, int),
-    "max_size": (str, int),
-    "min_width": (int,),
-    "min_height": (int,),
-    "orientation": (str,),
-    "image_format": (str, list, tuple),
-    "camera": (str,),
-    "near": (str, list, tuple),
-    "has_gps": (bool,),
-    "where": (str,),
-}
 
 # Names of formats as people and file endings have them, beside the decoders' own.
 _FORMATS = {
@@ -98,9 +81,10 @@ class Filters:
 
     @classmethod
     def from_words(cls, words: Mapping[str, Any]) -> Filters:
-        """Filters from `FILTER_WORDS`, whose types have been checked. Raises `UsageError`."""
+        """Filters from the words of `words.Filtering`, whose types have been checked. Raises `UsageError`."""
+        words = current(words)
         return cls(
-            below=tuple(_folder(path) for path in _several(words, "in", "below", kinds=_PATH)),
+            below=tuple(_folder(path) for path in _several(words, "below", kinds=_PATH)),
             glob=tuple(_clean(pattern, "glob") for pattern in _several(words, "glob", kinds=(str,))),
             after=_start(words, "after"),
             before=_start(words, "before"),
@@ -120,21 +104,18 @@ class Filters:
 NO_FILTERS = Filters()
 
 
-def _several(words: Mapping[str, Any], *names: str, kinds: tuple[type, ...]) -> list[Any]:
-    found: list[Any] = []
-    for name in names:
-        value = words.get(name, ())
-        values = list(value) if isinstance(value, list | tuple) else [value]
-        for one in values:
-            if not isinstance(one, kinds):
-                raise UsageError(f"invalid value {one!r} for {name!r}", f"give {value_types.told(kinds)}")
-        found += values
-    return found
+def _several(words: Mapping[str, Any], name: str, *, kinds: tuple[type, ...]) -> list[Any]:
+    value = words.get(name, ())
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    for one in values:
+        if not isinstance(one, kinds):
+            raise UsageError(f"invalid value {one!r} for {name!r}", f"give {value_types.told(kinds)}")
+    return values
 
 
-def _folder(path: str | os.PathLike[str]) -> str:
+def _folder(path: AnyPath) -> str:
     if not os.fspath(path):
-        raise UsageError("the name of a folder is empty", "give --in a path, . for the current folder")
+        raise UsageError("the name of a folder is empty", "give --below a path, . for the current folder")
     return absolute(path)
 
 

@@ -11,40 +11,19 @@ from mmsearch.base import config
 from mmsearch.base.errors import UsageError
 from mmsearch.base.paths import absolute
 from mmsearch.base.text import one_line
-from mmsearch.query import value_types
-from mmsearch.query.filters import FILTER_WORDS, Filters
+from mmsearch.query.filters import Filters
 from mmsearch.query.query import Query
 from mmsearch.query.terms import Term, checked, checked_id, from_json, image_term, like_term, split_weight
+from mmsearch.query.value_types import kinds_of, told
+from mmsearch.query.words import EARLIER, Filtering, Options, Terms, Text, Words, current
 
-# What words may be given, and their types. They are the same in `Collection.search`, in a batch line's JSON object and,
-# with - for _, on the command line.
 _PATH = (str, os.PathLike)
-TERM_WORDS: dict[str, tuple[type, ...]] = {
-    "text": (str,),
-    "plus": (str, list, tuple),
-    "minus": (str, list, tuple),
-    "image": (*_PATH, bytes, list, tuple),
-    "like": (*_PATH, int, list, tuple),
-    "expr": (str,),
-    "terms": (list, tuple),
-    "more": (*_PATH, int, list, tuple),
-    "less": (*_PATH, int, list, tuple),
-}
-OPTION_WORDS: dict[str, tuple[type, ...]] = {
-    "top": (int,),
-    "min_score": (int, float),
-    "min_confidence": (int, float),
-    "likely": (bool,),
-    "diverse": (bool,),
-    "diverse_at": (int, float),
-    "include_self": (bool,),
-    "exact": (bool,),
-    "offline": (bool,),
-    "templates": (bool,),
-    "centring": (bool,),
-    "allow_private_urls": (bool,),
-}
-WORDS = TERM_WORDS | FILTER_WORDS | OPTION_WORDS
+
+# What values the words may have.
+WORDS: dict[str, tuple[type, ...]] = {name: kinds_of(hint) for name, hint in Words.__annotations__.items()}
+TERM_WORDS = frozenset(Text.__annotations__) | frozenset(Terms.__annotations__)
+FILTER_WORDS = frozenset(Filtering.__annotations__)
+OPTION_WORDS = frozenset(Options.__annotations__)
 
 # Two ways to say one thing: `likely` is the least confidence `config.LIKELY`.
 _HOW_SURE = {"likely", "min_confidence"}
@@ -54,16 +33,18 @@ MOST_TERMS = 100
 
 
 def from_words(words: Mapping[str, Any]) -> Query:
-    """A query from `WORDS`; those that are None count as not given. Raises `UsageError`."""
-    given = {name: value for name, value in words.items() if value is not None}
-    for name, value in given.items():
-        kinds = WORDS.get(name)
+    """A query from `WORDS`, or their earlier names; those that are None count as not given. Raises `UsageError`."""
+    for name, value in words.items():
+        if value is None:
+            continue
+        kinds = WORDS.get(EARLIER.get(name, name))
         if kinds is None:
             raise UsageError(f"unknown option {name!r} of a query", f"choose {', '.join(WORDS)}")
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise UsageError(f"invalid value {one_line(repr(value))} for {name!r}", f"give {value_types.told(kinds)}")
+            raise UsageError(f"invalid value {one_line(repr(value))} for {name!r}", f"give {told(kinds)}")
         if not _is_sound(value):
             raise UsageError(f"invalid value {one_line(repr(value))} for {name!r}", "give texts in valid Unicode")
+    given = {name: value for name, value in current(words).items() if value is not None}
     if "diverse_at" in given:
         given.setdefault("diverse", True)
     if given.pop("likely", False):
@@ -71,7 +52,7 @@ def from_words(words: Mapping[str, Any]) -> Query:
             raise UsageError("--likely and --min-confidence both say how sure results must be", "choose one of them")
         given["min_confidence"] = config.LIKELY
     return Query(
-        terms=gather(**{name: given[name] for name in TERM_WORDS if name in given and name not in {"more", "less"}}),
+        terms=gather(**{name: given[name] for name in TERM_WORDS - {"more", "less"} if name in given}),
         more=_indexed(given.get("more", ()), "more"),
         less=_indexed(given.get("less", ()), "less"),
         filters=Filters.from_words({name: given[name] for name in FILTER_WORDS if name in given}),
@@ -80,9 +61,10 @@ def from_words(words: Mapping[str, Any]) -> Query:
 
 
 def overriding(before: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
-    """All words together; `words` win over those `before`, also where they say the least confidence in another way."""
+    """All words together; `words` win over those `before`, also where they say the same in another way."""
+    before, words = current(before), current(words)
     replaced = _HOW_SURE if _HOW_SURE & words.keys() else set()
-    return {name: value for name, value in before.items() if name not in replaced} | dict(words)
+    return {name: value for name, value in before.items() if name not in replaced} | words
 
 
 def _is_sound(value: Any) -> bool:

@@ -10,7 +10,7 @@ from mmsearch.base.errors import UsageError
 from mmsearch.query.filters import NO_FILTERS, Filters
 from mmsearch.query.terms import Term
 
-_NOTHING = "give TEXT, --image PATH, --like PATH_OR_ID, or a filter such as --in DIR"
+_NOTHING = "give TEXT, --image PATH, --like PATH_OR_ID, or a filter such as --below DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Query:
         if not self.has_subject and not self.filters:
             raise UsageError("a query needs a text, an image or a filter", _NOTHING)
         if self.top < 1:
-            raise UsageError(f"cannot return {self.top} results", "-k/--top must be at least 1")
+            raise UsageError(f"cannot return {self.top} results", "--top must be at least 1")
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise UsageError(f"invalid score {self.min_score}", "--min-score takes a cosine from -1 to 1")
         if self.min_score is not None and not self.has_subject:

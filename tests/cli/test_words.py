@@ -40,7 +40,7 @@ def test_options_of_query_stand_in_groups(command: Command) -> None:
     wanted = {option.opts[0] for option in query.params if option.opts[0].startswith("--") and not option.hidden}
     listed = [name for group in found for name in group]
     assert len(listed) == len(set(listed)) and wanted | {"--help"} == set(listed)
-    for options, one in zip(found, ["--plus", "--in", "--top", "--jsonl", "--open", "--collection"], strict=True):
+    for options, one in zip(found, ["--plus", "--below", "--top", "--jsonl", "--open", "--collection"], strict=True):
         assert one in options
 
 

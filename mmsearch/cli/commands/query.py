@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Any
 
 import typer
 
+from mmsearch.base import config
 from mmsearch.cli.declared import takes
-from mmsearch.cli.query.options import DEFAULTS, QueryOptions
+from mmsearch.cli.query.options import options
 
 
-@takes(QueryOptions, DEFAULTS)
-def query(**given: Unpack[QueryOptions]) -> None:
+@takes(options(), {})
+def query(**given: Any) -> None:
     """Find images that match words or pictures, best first.
 
     With filters alone, the newest images are listed.
@@ -25,7 +26,7 @@ def query(**given: Unpack[QueryOptions]) -> None:
     actions = Actions.of(given)
     batch, collection, session = given.get("batch"), given.get("collection"), given.get("session")
     output.check(with_batch=batch is not None)
-    actions.check(given["top"], with_batch=batch is not None)
+    actions.check(given["top"] or config.DEFAULT_TOP, with_batch=batch is not None)
     words = question.words(given)
     with Collection.open(collection, notice=_say) as photos:
         if batch is not None:

@@ -1,99 +1,31 @@
-"""The options of `mmsearch query`: what is asked, and what becomes of the results."""
+"""The options of `mmsearch query`: the words of a question, and what becomes of the results.
 
-from __future__ import annotations
+The words are declared in `mmsearch.query.words`; what only the command line has is declared here.
+"""
 
+# Annotations are evaluated here (no `from __future__`): Typer reads them in every process.
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict, get_origin
 
 import typer
 
-from mmsearch.base import config
 from mmsearch.cli.options import CollectionOption
+from mmsearch.query import words
+from mmsearch.query.value_types import kinds_of, members
 
-# Every option of `mmsearch query` is declared once: its place here gives its section of the help.
+# The section of the help that an option is in follows from the class in which it is declared.
 
 
-class Asking(TypedDict, total=False):
+class Asking(words.Text, words.Terms, words.Reading, total=False):
     """What to look for."""
 
-    text: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT...", help="What to look for, in words; quotes are not needed.")
-    ]
-    plus: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--plus", metavar="TEXT[:WEIGHT]", help="Also look for this (append :WEIGHT, default 1); repeatable."
-        ),
-    ]
-    minus: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--minus", metavar="TEXT[:WEIGHT]", help="Rank images like this lower (append :WEIGHT); repeatable."
-        ),
-    ]
-    image: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--image",
-            metavar="PATH[:WEIGHT]",
-            help="Find images like this file or http(s) URL (- reads standard input); repeatable.",
-        ),
-    ]
-    like: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--like",
-            metavar="PATH_OR_ID[:WEIGHT]",
-            help="Find images like this indexed one, without loading the model; repeatable.",
-        ),
-    ]
-    expr: Annotated[
-        str | None,
-        typer.Option(
-            "--expr", metavar="EXPRESSION", help="All terms in one expression: '2*beach + 0.5*sunset - people'."
-        ),
-    ]
-    more: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--more",
-            metavar="RANKS",
-            help="Ask the last question again, for more images like its results 3,5 (or #ID); repeatable.",
-        ),
-    ]
-    less: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--less",
-            metavar="RANKS",
-            help="Ask the last question again, for fewer images like these; combines with --more.",
-        ),
-    ]
     session: Annotated[
         str | None,
         typer.Option(
             "--session", metavar="NAME", help="Name this answer so that --more and --less can refine it later."
         ),
-    ]
-    templates: Annotated[
-        bool | None,
-        typer.Option(
-            "--templates/--raw",
-            help="Put texts of up to three words into prompt templates, or use them exactly as given, not centred.",
-            show_default="whichever measured best for the model",
-        ),
-    ]
-    centring: Annotated[
-        bool | None,
-        typer.Option(
-            "--centring/--no-centring",
-            help="Subtract what all short texts have in common from texts of up to five words, or never do.",
-            show_default="whichever measured best for the model; off with --raw",
-        ),
-    ]
-    allow_private_urls: Annotated[
-        bool,
-        typer.Option("--allow-private-urls", help="Also fetch --image from this machine and from private networks."),
     ]
     batch: Annotated[
         str | None,
@@ -104,97 +36,18 @@ class Asking(TypedDict, total=False):
     ]
 
 
-class Filtering(TypedDict, total=False):
+class Filtering(words.Filtering, total=False):
     """Which images may be results."""
 
-    below: Annotated[
-        list[Path] | None,
-        typer.Option("--in", metavar="DIR", readable=False, help="Only images in this folder; repeatable."),
-    ]
-    glob: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--glob", metavar="PATTERN", help="Only files that match 'IMG_*', '2021/*.jpg' or the like; repeatable."
-        ),
-    ]
-    after: Annotated[
-        str | None,
-        typer.Option(
-            "--after", metavar="DATE", help="Only images from this date on: 2021-07, yesterday, 'last summer', ..."
-        ),
-    ]
-    before: Annotated[str | None, typer.Option("--before", metavar="DATE", help="Only images from before this date.")]
-    min_size: Annotated[
-        str | None,
-        typer.Option("--min-size", metavar="SIZE", help="Only files of at least this size: 500k, 10MB, 1.5GiB."),
-    ]
-    max_size: Annotated[str | None, typer.Option("--max-size", metavar="SIZE", help="Only files of at most this size.")]
-    min_width: Annotated[
-        int | None, typer.Option("--min-width", metavar="PIXELS", help="Only images at least this many pixels wide.")
-    ]
-    min_height: Annotated[
-        int | None, typer.Option("--min-height", metavar="PIXELS", help="Only images at least this many pixels high.")
-    ]
-    orientation: Annotated[
-        str | None, typer.Option("--orientation", metavar="SHAPE", help="Only landscape, portrait or square images.")
-    ]
-    image_format: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--image-format", metavar="FORMAT", help="Only images in this format: jpeg, png, heic, ...; repeatable."
-        ),
-    ]
-    camera: Annotated[
-        str | None, typer.Option("--camera", metavar="TEXT", help="Only photos from cameras with this in their name.")
-    ]
-    near: Annotated[
-        str | None,
-        typer.Option("--near", metavar="LAT,LON,KM", help="Only photos taken within KM kilometres of a place."),
-    ]
-    has_gps: Annotated[
-        bool | None,
-        typer.Option(
-            "--has-gps/--no-gps", help="Only photos with a GPS location, or only those without.", show_default=False
-        ),
-    ]
-    where: Annotated[
-        str | None,
-        typer.Option(
-            "--where", metavar="CONDITION", help="Only images that satisfy \"width > 2000 and camera like '%Canon%'\"."
-        ),
-    ]
+    # An earlier word, see `words.EARLIER`.
+    in_: Annotated[list[str] | None, typer.Option("--in", hidden=True)]
 
 
-class Results(TypedDict, total=False):
+class Results(words.Results, total=False):
     """How many, and how good."""
 
-    top: Annotated[int, typer.Option("--top", "-k", metavar="N", help="Number of results.")]
-    likely: Annotated[
-        bool, typer.Option("--likely", help=f"Only results with a confidence of {config.LIKELY:g} or more.")
-    ]
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(metavar="P", help="Only results with at least this confidence (0 to 1)."),
-    ]
-    min_score: Annotated[float | None, typer.Option(metavar="COSINE", help="Only results with at least this cosine.")]
     # Weak matches were once left out of the table without it; scripts that give it go on working.
     show_all: Annotated[bool, typer.Option("--all", hidden=True)]
-    diverse: Annotated[
-        bool,
-        typer.Option(
-            "--diverse", help="Show near-duplicates once, with their number, and other images in their place."
-        ),
-    ]
-    diverse_at: Annotated[
-        float | None,
-        typer.Option(
-            metavar="COSINE",
-            help=f"Like --diverse, with near-duplicates from this cosine on. [default: {config.NEAR_DUPLICATE:g}]",
-        ),
-    ]
-    include_self: Annotated[bool, typer.Option("--include-self", help="Also show the query image itself.")]
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every image, however many there are.")]
-    offline: Annotated[bool, typer.Option("--offline", help="Also show images in folders that are offline.")]
 
 
 class Outputs(TypedDict, total=False):
@@ -270,10 +123,6 @@ class Others(TypedDict, total=False):
     collection: CollectionOption
 
 
-class QueryOptions(Asking, Filtering, Results, Outputs, Acting, Others, total=False):
-    """All of them, by the names of the words that they are in Python and in batch lines, where they are any."""
-
-
 # The titles of the sections, by the group.
 SECTIONS = {
     "Asking": Asking,
@@ -284,5 +133,68 @@ SECTIONS = {
     "Other": Others,
 }
 
-# What an option is that is not given, where that is neither None nor False.
-DEFAULTS = {"top": config.DEFAULT_TOP}
+# Flags that are not the word with -- before it.
+FLAGS = {
+    "top": ("--top", "-k"),
+    "templates": ("--templates/--raw",),
+    "centring": ("--centring/--no-centring",),
+    "has_gps": ("--has-gps/--no-gps",),
+}
+
+# What the command line reads in another way than Python and batch lines do.
+OWN: dict[str, Any] = {
+    "text": Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT...", help="What to look for, in words; quotes are not needed.")
+    ],
+    "image": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            metavar="PATH[:WEIGHT]",
+            help="Find images like this file or http(s) URL (- reads standard input); repeatable.",
+        ),
+    ],
+    "more": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--more",
+            metavar="RANKS",
+            help="Ask the last question again, for more images like its results 3,5 (or #ID); repeatable.",
+        ),
+    ],
+    "less": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--less",
+            metavar="RANKS",
+            help="Ask the last question again, for fewer images like these; combines with --more.",
+        ),
+    ],
+}
+
+
+def options() -> dict[str, Any]:
+    """Every option's name and its type as Typer reads it, in the order of the sections."""
+    hints = {name: hint for group in SECTIONS.values() for name, hint in group.__annotations__.items()}
+    found = {name: OWN.get(name) or _option(name, hint) for name, hint in hints.items()}
+    return {name: hint for name, hint in found.items() if get_origin(hint) is Annotated}
+
+
+def _option(name: str, hint: Any) -> Any:
+    """What Typer reads of a word; anything else stays as it is."""
+    word = next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, words.Word)), None)
+    if word is None:
+        return hint
+    is_repeatable = any(get_origin(member) is Sequence for member in members(hint))
+    option = typer.Option(
+        *FLAGS.get(name, (f"--{name.replace('_', '-')}",)),
+        metavar=word.value or None,
+        help=f"{word.help.removesuffix('.')}; repeatable." if is_repeatable else word.help,
+        show_default=word.default or False,
+    )
+    kind = list[str] if is_repeatable else next(kind for kind in _KINDS if kind in kinds_of(hint))
+    return Annotated[kind | None, option]
+
+
+# The first of these that a word's value may be is what its option reads.
+_KINDS = (str, float, int, bool)

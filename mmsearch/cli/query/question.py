@@ -28,21 +28,21 @@ class Question:
 
 def words(params: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a command's options that ask, and were given."""
-    from mmsearch.query.parse import WORDS
+    from mmsearch.query.words import Words, current
 
-    flags = {name for name, kinds in WORDS.items() if kinds == (bool,)} - {"has_gps", "templates", "centring"}
-    given = {name: value for name, value in params.items() if name in WORDS and value not in (None, [], ())}
+    named = current({name.removesuffix("_"): value for name, value in params.items()})  # `in` cannot be a parameter
+    given = {name: named[name] for name in Words.__annotations__ if named.get(name) not in (None, [], ())}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     if "text" in plain:
         plain["text"] = " ".join(plain["text"])
-    return {name: value for name, value in plain.items() if value or name not in flags}
+    return plain
 
 
 def only_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The words for `--batch`, whose lines say what to look for. Raises `UsageError`."""
     from mmsearch.query.parse import TERM_WORDS
 
-    if TERM_WORDS.keys() & given.keys():
+    if TERM_WORDS & given.keys():
         raise UsageError("--batch reads its queries from a file", "leave out TEXT, --image and all other terms")
     return dict(given)
 
@@ -54,7 +54,7 @@ def question(photos: Collection, given: Mapping[str, Any], session: str | None) 
     asked = {**given, "image": _with_stdin(given.get("image", []))}
     echo = {name: _alone(given, name) for name in ("text", "image", "like")}
     feedback = {name: _feedback(given.get(name, []), name) for name in ("more", "less")}
-    if (TERM_WORDS.keys() - {"more", "less"}) & given.keys():
+    if (TERM_WORDS - {"more", "less"}) & given.keys():
         if any(isinstance(mark, int) for marks in feedback.values() for mark in marks):
             hint = "leave out the new question, or give ids such as #12"
             raise UsageError(

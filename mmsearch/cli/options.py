@@ -1,10 +1,12 @@
 """Options that several commands share, so that they read the same everywhere."""
 
-from __future__ import annotations
+# Annotations are evaluated here (no `from __future__`): Typer reads them in every process.
 
-from typing import Annotated
+from typing import Annotated, Any, TypedDict
 
 import typer
+
+from mmsearch.base import config
 
 CollectionOption = Annotated[
     str | None,
@@ -61,3 +63,30 @@ DecodeMemoryOption = Annotated[
         help="Memory limit for all decoding processes together; a low limit means fewer of them. [default: no limit]",
     ),
 ]
+
+
+class Running(TypedDict, total=False):
+    """How `index` and `reindex` run: `running.run_words` makes of it what `Collection.add` and `reindex` take."""
+
+    device: DeviceOption
+    precision: PrecisionOption
+    batch_size: BatchSizeOption
+    workers: WorkersOption
+    max_pixels: MaxPixelsOption
+    time_limit: TimeLimitOption
+    decode_memory: DecodeMemoryOption
+    wait: WaitOption
+    collection: CollectionOption
+    json_output: JsonOption
+
+
+# What they are where they are not given, if neither None nor False.
+RUN_DEFAULTS: dict[str, Any] = {
+    "device": "auto",
+    "precision": "auto",
+    "batch_size": 0,
+    "workers": 0,
+    "max_pixels": config.DEFAULT_MAX_PIXELS,
+    "time_limit": config.DEFAULT_TIME_LIMIT,
+    "wait": 0.0,
+}

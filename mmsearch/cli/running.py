@@ -1,4 +1,4 @@
-"""Run what takes long, `index` and `reindex`: settings, events on the terminal, Ctrl-C in good order, the end."""
+"""Run what takes long, `index` and `reindex`: options, events on the terminal, Ctrl-C in good order, the end."""
 
 from __future__ import annotations
 
@@ -9,27 +9,34 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mmsearch.cli.options import Running
 from mmsearch.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from mmsearch.base.events import Event, ReindexSummary, Summary
     from mmsearch.collection.collection import Collection
+    from mmsearch.indexing.settings import RunWords
+
+
+def run_words(given: Running, stop: threading.Event) -> RunWords:
+    """What the options ask of a run, as the methods of `Collection` take it; memory is given in megabytes."""
     from mmsearch.indexing.settings import IndexSettings
 
-
-def index_settings(
-    batch_size: int, workers: int, max_pixels: int, time_limit: float, decode_memory: int | None
-) -> IndexSettings:
-    """The settings that the options of these names ask for; `decode_memory` is in megabytes."""
-    from mmsearch.indexing.settings import IndexSettings
-
-    return IndexSettings(
-        batch_size=batch_size,
-        workers=workers,
-        max_pixels=max_pixels,
-        time_limit=time_limit,
-        decode_memory=decode_memory * 1_000_000 if decode_memory else None,
+    memory = given["decode_memory"]
+    settings = IndexSettings(
+        batch_size=given["batch_size"],
+        workers=given["workers"],
+        max_pixels=given["max_pixels"],
+        time_limit=given["time_limit"],
+        decode_memory=memory * 1_000_000 if memory else None,
     )
+    return {
+        "device": given["device"],
+        "precision": given["precision"],
+        "settings": settings,
+        "wait": given["wait"],
+        "stop": stop,
+    }
 
 
 def stop_on_interrupt() -> threading.Event:
@@ -45,21 +52,20 @@ def stop_on_interrupt() -> threading.Event:
     return stop
 
 
-def run(
-    collection: str | None, start: Callable[[Collection, threading.Event], Iterator[Event]], doing: str = "indexing"
-) -> Event:
-    """Show the events that `start` gives for a collection; returns the last one.
+def run(given: Running, start: Callable[[Collection, RunWords], Iterator[Event]], doing: str = "indexing") -> Event:
+    """Show the events that `start` gives for the collection, run as the options ask; returns the last one.
 
-    The first Ctrl-C sets the event that `start` is given, the second raises KeyboardInterrupt.
+    The first Ctrl-C sets `stop` of the words that `start` is given, the second raises KeyboardInterrupt.
     """
     from mmsearch.base.errors import CollectionBusyError
     from mmsearch.collection.collection import Collection
 
     stop = stop_on_interrupt()
+    words = run_words(given, stop)
     last: Event | None = None
-    with ProgressBar(doing) as bar, Collection.open(collection, notice=bar.say) as photos:
+    with ProgressBar(doing) as bar, Collection.open(given["collection"], notice=bar.say) as photos:
         try:
-            for last in start(photos, stop):
+            for last in start(photos, words):
                 bar.show(last)
         except CollectionBusyError:
             if stop.is_set():  # while it waited for its turn

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 import typer
 
 from mmsearch.base.events import ReindexSummary, Summary
-from mmsearch.cli.running import finish, index_settings
-from mmsearch.indexing.settings import IndexSettings
+from mmsearch.cli.options import RUN_DEFAULTS, Running
+from mmsearch.cli.running import finish, run_words
+from mmsearch.indexing.settings import IndexSettings, RunOptions
 
 
 @pytest.mark.parametrize("kind", [Summary, ReindexSummary])
@@ -39,5 +41,16 @@ def test_the_end(
 
 
 def test_megabytes_are_told_in_bytes() -> None:
-    assert index_settings(8, 2, 1000, 5.0, 300) == IndexSettings(8, 2, 1000, 5.0, 300_000_000)
-    assert index_settings(0, 0, 1000, 5.0, None).decode_memory is None
+    given = Running(
+        device="cpu", precision="fp32", batch_size=8, workers=2, max_pixels=1000, time_limit=5.0, decode_memory=300,
+        wait=1.0, collection=None, json_output=False,
+    )  # fmt: skip
+    stop = threading.Event()
+    settings = IndexSettings(8, 2, 1000, 5.0, 300_000_000)
+    assert RunOptions.of(run_words(given, stop)) == RunOptions("cpu", "fp32", settings, 1.0, stop)
+
+
+def test_options_that_are_not_given_are_those_of_a_program() -> None:
+    stop = threading.Event()
+    given = Running(**{"decode_memory": None} | RUN_DEFAULTS)  # type: ignore[typeddict-item]
+    assert RunOptions.of(run_words(given, stop)) == RunOptions(stop=stop)

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack, get_type_hints
 
 import typer
 
-from mmsearch.base import config
-from mmsearch.cli.options import (
-    BatchSizeOption,
-    CollectionOption,
-    DecodeMemoryOption,
-    DeviceOption,
-    JsonOption,
-    MaxPixelsOption,
-    PrecisionOption,
-    TimeLimitOption,
-    WaitOption,
-    WorkersOption,
-)
+from mmsearch.cli.declared import takes
+from mmsearch.cli.options import RUN_DEFAULTS, Running
 
 if TYPE_CHECKING:
     from mmsearch.base.events import Event, Summary
     from mmsearch.base.records import ScanOptions
     from mmsearch.collection.collection import Collection
+    from mmsearch.indexing.settings import RunWords
 
 
-def index(
+class Indexing(TypedDict, total=False):
+    """What to index."""
+
     dirs: Annotated[
         list[Path] | None,
         typer.Argument(metavar="DIR...", readable=False, help="Folders to index; omit to refresh all known ones."),
-    ] = None,
+    ]
     model: Annotated[
         str,
         typer.Option(
@@ -41,62 +32,49 @@ def index(
             help="Model for a new collection: an alias from `mmsearch models`, ARCH/TAG of open_clip, "
             "hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT. An existing collection keeps its own.",
         ),
-    ] = "auto",
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    batch_size: BatchSizeOption = 0,
-    workers: WorkersOption = 0,
+    ]
     include: Annotated[
         list[str] | None,
         typer.Option(metavar="GLOB", help="Only index files that match (gitignore syntax); repeatable."),
-    ] = None,
+    ]
     exclude: Annotated[
         list[str] | None,
         typer.Option(metavar="GLOB", help="Skip files and folders that match (gitignore syntax); repeatable."),
-    ] = None,
+    ]
     hidden: Annotated[
         bool | None,
         typer.Option(
             "--hidden/--no-hidden", help="Include files and folders whose names begin with a dot. [default: no]"
         ),
-    ] = None,
+    ]
     follow_symlinks: Annotated[
         bool | None,
         typer.Option("--follow-symlinks/--no-follow-symlinks", help="Follow symbolic links. [default: no]"),
-    ] = None,
-    max_pixels: MaxPixelsOption = config.DEFAULT_MAX_PIXELS,
-    time_limit: TimeLimitOption = config.DEFAULT_TIME_LIMIT,
-    decode_memory: DecodeMemoryOption = None,
-    wait: WaitOption = 0.0,
-    collection: CollectionOption = None,
-    json_output: JsonOption = False,
-) -> None:
+    ]
+
+
+class IndexOptions(Indexing, Running, total=False):
+    """The options of `mmsearch index`."""
+
+
+@takes(get_type_hints(IndexOptions, include_extras=True), RUN_DEFAULTS | {"model": "auto"})
+def index(**given: Unpack[IndexOptions]) -> None:
     """Index folders: encode what changed, forget what is gone.
 
     The options --include, --exclude, --hidden and --follow-symlinks are remembered for each folder; giving any of them
     again replaces all four. Ctrl-C keeps what is done; the same command resumes there.
     """
     from mmsearch.base.events import Finished
-    from mmsearch.cli.running import finish, index_settings, run
+    from mmsearch.cli.running import finish, run
 
-    settings = index_settings(batch_size, workers, max_pixels, time_limit, decode_memory)
-    options = _options(include, exclude, hidden, follow_symlinks)
+    options = _options(given["include"], given["exclude"], given["hidden"], given["follow_symlinks"])
 
-    def start(photos: Collection, stop: threading.Event) -> Iterator[Event]:
-        return photos.add_events(
-            dirs or None,
-            model=model,
-            device=device,
-            precision=precision,
-            options=options,
-            settings=settings,
-            wait=wait,
-            stop=stop,
-        )
+    def start(photos: Collection, how: RunWords) -> Iterator[Event]:
+        return photos.add_events(given["dirs"] or None, model=given["model"], options=options, **how)
 
-    last = run(collection, start)
+    last = run(given, start)
     assert isinstance(last, Finished)
-    finish(last.summary, describe(last.summary), last.summary.skipped, json_output)
+    finish(last.summary, describe(last.summary), last.summary.skipped, given["json_output"])
 
 
 def describe(summary: Summary) -> list[str]:

@@ -2,59 +2,47 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack, get_type_hints
 
 import typer
 
-from mmsearch.base import config
 from mmsearch.base.errors import UsageError
-from mmsearch.cli.options import (
-    BatchSizeOption,
-    CollectionOption,
-    DecodeMemoryOption,
-    DeviceOption,
-    JsonOption,
-    MaxPixelsOption,
-    PrecisionOption,
-    TimeLimitOption,
-    WaitOption,
-    WorkersOption,
-)
+from mmsearch.cli.declared import takes
+from mmsearch.cli.options import RUN_DEFAULTS, Running
 
 if TYPE_CHECKING:
     from mmsearch.base.events import Event, ReindexSummary
     from mmsearch.collection.collection import Collection
+    from mmsearch.indexing.settings import RunWords
 
 
-def reindex(
+class Reindexing(TypedDict, total=False):
+    """What to change."""
+
     model: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL",
             help="New model, in any form that `mmsearch index --model` accepts; omit to resume an unfinished reindex.",
         ),
-    ] = None,
+    ]
     drop_old: Annotated[
         bool, typer.Option("--drop-old", help="Drop the old model's embeddings once queries use the new one.")
-    ] = False,
-    abandon: Annotated[bool, typer.Option("--abandon", help="Discard an unfinished reindex and exit.")] = False,
+    ]
+    abandon: Annotated[bool, typer.Option("--abandon", help="Discard an unfinished reindex and exit.")]
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Switch even if some files cannot be read; `index` adds them later."),
-    ] = False,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    batch_size: BatchSizeOption = 0,
-    workers: WorkersOption = 0,
-    max_pixels: MaxPixelsOption = config.DEFAULT_MAX_PIXELS,
-    time_limit: TimeLimitOption = config.DEFAULT_TIME_LIMIT,
-    decode_memory: DecodeMemoryOption = None,
-    wait: WaitOption = 0.0,
-    collection: CollectionOption = None,
-    json_output: JsonOption = False,
-) -> None:
+    ]
+
+
+class ReindexOptions(Reindexing, Running, total=False):
+    """The options of `mmsearch reindex`."""
+
+
+@takes(get_type_hints(ReindexOptions, include_extras=True), RUN_DEFAULTS)
+def reindex(**given: Unpack[ReindexOptions]) -> None:
     """Switch a collection to another model.
 
     All images are encoded again beside the old embeddings. Queries keep using the old model until the new embeddings
@@ -62,32 +50,20 @@ def reindex(
     --drop-old, and switching back to them takes no time.
     """
     from mmsearch.base.events import Reindexed
-    from mmsearch.cli.running import finish, index_settings, run
+    from mmsearch.cli.running import finish, run
 
-    if abandon or (drop_old and model is None):
-        if model is not None or (abandon and drop_old) or allow_missing:
-            alone = "--abandon" if abandon else "--drop-old without --model"
-            others = "--model, --drop-old or --allow-missing" if abandon else "--allow-missing"
-            raise UsageError(f"{alone} cannot be combined with {others}", "leave the other options out")
-        _drop(abandon, wait, collection, json_output)
+    if given["abandon"] or (given["drop_old"] and given["model"] is None):
+        _drop(given)
         return
-    settings = index_settings(batch_size, workers, max_pixels, time_limit, decode_memory)
 
-    def start(photos: Collection, stop: threading.Event) -> Iterator[Event]:
+    def start(photos: Collection, how: RunWords) -> Iterator[Event]:
         return photos.reindex_events(
-            model,
-            drop_old=drop_old,
-            allow_missing=allow_missing,
-            device=device,
-            precision=precision,
-            settings=settings,
-            wait=wait,
-            stop=stop,
+            given["model"], drop_old=given["drop_old"], allow_missing=given["allow_missing"], **how
         )
 
-    last = run(collection, start, "reindexing")
+    last = run(given, start, "reindexing")
     assert isinstance(last, Reindexed)
-    finish(last.summary, describe(last.summary), last.summary.missing, json_output)
+    finish(last.summary, describe(last.summary), last.summary.missing, given["json_output"])
 
 
 def describe(summary: ReindexSummary) -> list[str]:
@@ -131,14 +107,19 @@ def _advice(summary: ReindexSummary) -> str:
     )
 
 
-def _drop(abandon: bool, wait: float, collection: str | None, json_output: bool) -> None:
-    """Drop the embeddings of an unfinished reindex, or those of the models before."""
+def _drop(given: ReindexOptions) -> None:
+    """Drop the embeddings of an unfinished reindex, or those of the models before. Raises `UsageError`."""
     from mmsearch.cli.console import dumps, say
     from mmsearch.collection.collection import Collection
 
-    with Collection.open(collection, notice=say) as photos:
+    abandon, wait = given["abandon"], given["wait"]
+    if given["model"] is not None or (abandon and given["drop_old"]) or given["allow_missing"]:
+        alone = "--abandon" if abandon else "--drop-old without --model"
+        others = "--model, --drop-old or --allow-missing" if abandon else "--allow-missing"
+        raise UsageError(f"{alone} cannot be combined with {others}", "leave the other options out")
+    with Collection.open(given["collection"], notice=say) as photos:
         dropped = [photos.abandon_reindex(wait=wait)] if abandon else photos.drop_old_models(wait=wait)
-    if json_output:
+    if given["json_output"]:
         typer.echo(dumps({"dropped": dropped}))
     else:
         typer.echo(

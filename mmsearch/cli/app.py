@@ -18,7 +18,7 @@ from mmsearch.cli.commands.models import models
 from mmsearch.cli.commands.optimize import optimize
 from mmsearch.cli.commands.query import query
 from mmsearch.cli.commands.reindex import reindex
-from mmsearch.cli.grouped import in_sections
+from mmsearch.cli.help_text import PlainCommand, in_sections
 from mmsearch.cli.query.options import SECTIONS
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -51,7 +51,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     only = {name for name in arguments[:1] if name in COMMANDS}
     for name, command in COMMANDS.items():
         if name in (only or COMMANDS):
-            app.command(name, cls=in_sections(SECTIONS) if command is query else None)(command)
+            app.command(name, cls=in_sections(SECTIONS) if command is query else PlainCommand)(command)
     if not only:
         app.add_typer(models, name="models")
     return app

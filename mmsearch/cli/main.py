@@ -44,9 +44,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     except TyperException as error:
         if debug:
             raise
-        message = error.format_message() or "no command given"
-        message = " ".join(message.split()).removesuffix(".")
-        message = message[:1].lower() + message[1:]  # as all other errors begin
+        message = _in_our_words(error.format_message() or "no command given")
         return _complain(f"{message}; see `{_command_of(error)} --help`", error.exit_code)
     except Exception as error:
         if debug:
@@ -55,6 +53,18 @@ def _run(arguments: list[str], debug: bool) -> int:
             _discard_output()
             return _complain(f"cannot write: {error.strerror}; free some space on the disk, or write to another one", 1)
         return _complain(f"unexpected {type(error).__name__}: {error}; run again with --debug to see where", 1)
+
+
+def _in_our_words(message: str) -> str:
+    """What Typer says of a wrong option, as all other errors begin and end, without its own signs."""
+    message = " ".join(message.split()).removesuffix(".")
+    for theirs, ours in (
+        (" is not in the range x>=", " is less than "),
+        (" is not a valid int", " is not a whole number"),
+        (" is not a valid float", " is not a number"),
+    ):
+        message = message.replace(theirs, ours)
+    return message[:1].lower() + message[1:]
 
 
 def _command_of(error: BaseException) -> str:

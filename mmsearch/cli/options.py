@@ -14,8 +14,8 @@ CollectionOption = Annotated[
         "--collection",
         "-C",
         metavar="NAME_OR_PATH",
-        help="Collection to use, by name or by path. [default: $MMSEARCH_COLLECTION, else `default`]",
-        show_default=False,
+        help="Collection to use, by name or by path.",
+        show_default="$MMSEARCH_COLLECTION, else `default`",
     ),
 ]
 PrecisionOption = Annotated[
@@ -60,7 +60,8 @@ DecodeMemoryOption = Annotated[
     typer.Option(
         min=256,
         metavar="MB",
-        help="Memory limit for all decoding processes together; a low limit means fewer of them. [default: no limit]",
+        help="Memory limit for all decoding processes together; a low limit means fewer of them.",
+        show_default="no limit",
     ),
 ]
 

@@ -12,7 +12,9 @@ import typer
 from command import Command
 
 import mmsearch
+from mmsearch.cli import help_text
 from mmsearch.cli.app import COMMANDS, application
+from mmsearch.cli.reference import reference
 from mmsearch.query import value_types
 
 PACKAGE = Path(mmsearch.__file__).parent
@@ -51,6 +53,32 @@ def test_usage_errors_name_the_help_of_their_command(command: Command, named: li
     refused = command(*named, "--bogus")
     assert refused.code == 2 and refused.err.startswith("mmsearch: no such option: --bogus")
     assert refused.err.endswith(f"; see `{' '.join(['mmsearch', *named])} --help`\n")
+
+
+def test_defaults_limits_and_arguments_are_in_words() -> None:
+    told = reference()
+    assert not re.search(r"Usage:.*\{|default: \(|>=|<=|\d\.0\b|[^ ] \[default|\]  \[", told)
+    assert "mmsearch forget [OPTIONS] DIR\n" in told and "[default: 20; at least 1]" in told
+    assert help_text.in_words("Wait.  [default: (not at all); x>=0.0]") == "Wait.  [default: not at all]"
+    assert help_text.in_words("Wait.  [x>=0]") == "Wait."
+    assert help_text.in_words("Skip.  [default: 60.0; x>=1]") == "Skip.  [default: 60; at least 1]"
+    assert help_text.in_words("At most.  [x>=0.5]") == "At most.  [at least 0.5]"
+    assert help_text.in_words("A folder.  [required]") == "A folder.  [required]"
+    assert help_text.in_words("Files that match [a-z]") == "Files that match [a-z]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["index", "--workers", "-1"], "invalid value for '--workers': -1 is less than 0"),
+        (["index", "--time-limit", "0.5"], "invalid value for '--time-limit': 0.5 is less than 1"),
+        (["query", "x", "--min-width", "wide"], "invalid value for '--min-width': 'wide' is not a whole number"),
+        (["query", "x", "--min-score", "low"], "invalid value for '--min-score': 'low' is not a number"),
+        (["forget"], "missing argument 'DIR'"),
+    ],
+)
+def test_wrong_values_are_told_in_words(command: Command, arguments: list[str], told: str) -> None:
+    assert command(*arguments).err == f"mmsearch: {told}; see `mmsearch {arguments[0]} --help`\n"
 
 
 def test_what_a_value_may_be_is_told() -> None:

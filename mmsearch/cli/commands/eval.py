@@ -47,7 +47,7 @@ def evaluate(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", readable=False, help="Folder that holds the images. [default: beside SOURCE]"),
+        typer.Option(metavar="DIR", readable=False, help="Folder that holds the images.", show_default="beside SOURCE"),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -58,14 +58,14 @@ def evaluate(
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Text for a class, with {} for its name. [default: a photo of a {}]"),
+        typer.Option(metavar="TEXT", help="Text for a class, with {} for its name.", show_default="a photo of a {}"),
     ] = None,
     whole: Annotated[
         bool | None,
         typer.Option(
             "--whole/--captioned",
-            help="Search the whole collection, or only images with captions. [default: the whole collection "
-            "without SOURCE, else captioned]",
+            help="Search the whole collection, or only images with captions.",
+            show_default="the whole collection without SOURCE, else captioned",
         ),
     ] = None,
     centring: Annotated[
@@ -87,7 +87,7 @@ def evaluate(
         typer.Option("--label", help="Caption pictures of the collection for later evaluations, instead of measuring."),
     ] = False,
     count: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="With --label: number of pictures. [default: 20]")
+        int | None, typer.Option(min=1, metavar="N", help="With --label: number of pictures.", show_default="20")
     ] = None,
     open_pictures: Annotated[
         bool, typer.Option("--open", help="With --label: show pictures in the desktop's viewer, not the terminal.")

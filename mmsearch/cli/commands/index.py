@@ -44,12 +44,14 @@ class Indexing(TypedDict, total=False):
     hidden: Annotated[
         bool | None,
         typer.Option(
-            "--hidden/--no-hidden", help="Include files and folders whose names begin with a dot. [default: no]"
+            "--hidden/--no-hidden",
+            help="Include files and folders whose names begin with a dot.",
+            show_default="no",
         ),
     ]
     follow_symlinks: Annotated[
         bool | None,
-        typer.Option("--follow-symlinks/--no-follow-symlinks", help="Follow symbolic links. [default: no]"),
+        typer.Option("--follow-symlinks/--no-follow-symlinks", help="Follow symbolic links.", show_default="no"),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmsearch.base.errors import UsageError
+from mmsearch.cli.help_text import PlainCommand
 from mmsearch.cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def _models(context: typer.Context, json_output: JsonOption = False) -> None:
         list_models(json_output)
 
 
-@models.command("list")
+@models.command("list", cls=PlainCommand)
 def list_models(json_output: JsonOption = False) -> None:
     """List models, and which are on this disk.
 
@@ -63,7 +64,7 @@ def list_models(json_output: JsonOption = False) -> None:
         typer.echo(line)
 
 
-@models.command("show")
+@models.command("show", cls=PlainCommand)
 def show(model: ModelArgument, json_output: JsonOption = False) -> None:
     """Show details of a model, and its files on this disk."""
     from mmsearch.encoders import inventory, resolve
@@ -96,7 +97,7 @@ def show(model: ModelArgument, json_output: JsonOption = False) -> None:
         typer.echo(line)
 
 
-@models.command("pull")
+@models.command("pull", cls=PlainCommand)
 def pull(model: ModelArgument, json_output: JsonOption = False) -> None:
     """Download a model and prepare it for queries.
 
@@ -116,7 +117,7 @@ def pull(model: ModelArgument, json_output: JsonOption = False) -> None:
     typer.echo(f"{held.spec} is on this disk, {ready} ({size(held.bytes)})", err=True)
 
 
-@models.command("remove")
+@models.command("remove", cls=PlainCommand)
 def remove(
     model: Annotated[
         str | None, typer.Argument(metavar="MODEL", help="Model, in any form that --model accepts.")

@@ -1,4 +1,4 @@
-"""Bring files to the disk itself, so that what was said to be there outlasts a power cut."""
+"""Write files so that what was said to be there outlasts a power cut, and so that only the user can read them."""
 
 from __future__ import annotations
 
@@ -25,32 +25,43 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only the user can read, by renaming, for what may be lost in a power cut. Raises `OSError`."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def write_private(path: Path, data: bytes, *, lasts: bool = False) -> None:
+    """Write a file that only the user can read, by renaming: nobody ever reads half of it. Raises `OSError`.
+
+    With `lasts` a power cut leaves it, or what was there before; without, it may leave neither.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".tmp", dir=path.parent)  # with mode 0600
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            file.flush()
+            if lasts:
+                os.fsync(descriptor)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
+def append_private(path: Path, line: str) -> None:
+    """Add a line to a file that only the user can read; it is on the disk when this returns. Raises `OSError`.
+
+    A last line that was cut off is ended first. The file is made where it is missing.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        is_whole = file.read(1) in (b"", b"\n")
+        file.write((("" if is_whole else "\n") + line + "\n").encode("utf-8"))
+        file.flush()
+        os.fsync(descriptor)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file that only the user can read, by renaming: nobody ever reads half of it. Raises `OSError`."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        temporary = Path(file.name)
-        try:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    """Write an object as `write_private` does, so that it lasts. Raises `OSError`."""
+    write_private(path, json.dumps(content).encode("ascii"), lasts=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.base.durable import append_private
 from mmsearch.base.errors import SourceError, StorageError
 from mmsearch.base.records import ImageRecord
 from mmsearch.evaluating import captions
@@ -69,14 +70,7 @@ def append(folder: Path, record: ImageRecord, caption: str) -> None:
     line = captions.to_line(CaptionedImage(record.path, (caption,), record.content_hash))
     path = folder / FILE_NAME
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-        with os.fdopen(descriptor, "r+b") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - 1))
-            whole = file.read(1) in (b"", b"\n")
-            file.write((("" if whole else "\n") + line + "\n").encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
+        append_private(path, line)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}", "check its permissions") from error
 

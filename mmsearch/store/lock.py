@@ -19,6 +19,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
+from mmsearch.base.durable import write_private
 from mmsearch.base.errors import CollectionBusyError
 from mmsearch.base.paths import make_private
 from mmsearch.store.connection import CATALOG_NAME, translated
@@ -88,11 +89,12 @@ def writer(folder: Path, command: str = "index", patience: Patience | None = Non
     note, taken = folder / HOLDER_NAME, Taken(folder)
     try:
         with suppress(OSError):  # a disk may be full; the note is no more than a courtesy
-            _write_private(note, json.dumps(asdict(Holder.of_this_process(command))))
+            write_private(note, json.dumps(asdict(Holder.of_this_process(command))).encode("ascii"))
         yield taken
     finally:
         with suppress(OSError):
-            note.unlink(missing_ok=True)
+            for left in folder.glob(f"{HOLDER_NAME}*"):  # and what a writer that was killed left of its own
+                left.unlink(missing_ok=True)
         if taken.is_discarded:
             with suppress(OSError):  # somebody else may have put something there
                 (folder / LOCK_NAME).unlink(missing_ok=True)
@@ -129,9 +131,3 @@ def _busy(folder: Path) -> CollectionBusyError:
         f"the collection at {folder} is being written to by {holder(folder) or 'another mmsearch'}",
         "wait until it is done, or give --wait SECONDS",
     )
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsearch.base.durable import read_json, sync, write_json
+from mmsearch.base.durable import append_private, read_json, sync, write_json, write_private
 
 
 @pytest.fixture
@@ -79,6 +79,43 @@ def test_json_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> No
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
     assert read_json(path) == {"a": 1} and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_private_file_is_replaced_and_synced_only_where_it_shall_last(
+    tmp_path: Path, synced: list[tuple[int, os.stat_result]]
+) -> None:
+    path = tmp_path / "note"
+    path.write_bytes(b"others may read this")
+    path.chmod(0o644)
+    write_private(path, b"x")
+    assert (path.read_bytes(), synced) == (b"x", [])
+    write_private(path, b"y", lasts=True)
+    assert path.read_bytes() == b"y" and len(synced) == 1 and list(tmp_path.iterdir()) == [path]
+    assert os.name == "nt" or stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "note"
+    write_private(path, b"x")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_private(path, b"y", lasts=True)
+    assert path.read_bytes() == b"x" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, b""), (b"a\n", b"a\n"), (b"a\nb", b"a\nb\n")])
+def test_lines_are_added(
+    tmp_path: Path, synced: list[tuple[int, os.stat_result]], before: bytes | None, after: bytes
+) -> None:
+    path = tmp_path / "lines"
+    if before is not None:
+        path.write_bytes(before)
+    append_private(path, "é")
+    assert path.read_bytes() == after + "é\n".encode() and len(synced) == 1
+    assert before is not None or os.name == "nt" or stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff"])

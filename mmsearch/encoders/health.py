@@ -40,7 +40,7 @@ def _of_starter(stored: EncoderInfo) -> Verdict:
 
 
 def _of_export(stored: EncoderInfo) -> Verdict:
-    folder = export_folder.place(stored.fingerprint)
+    folder = export_folder.folder_of(stored.fingerprint)
     left = list(folder.parent.glob(f".making-{folder.name}-*"))
     lock = FileLock(export_folder.lock_path(stored), mode=0o600)
 

@@ -282,8 +282,8 @@ def _digests(source: ModelSource) -> list[Path]:
     """The notes with the digest of a checkpoint, or of the weights in a folder."""
     if source.kind not in ("checkpoint", "directory"):
         return []
-    place = Path(source.path).resolve()
-    return [note for note in _folder("digests") if (told := _digested(note)) and place in (told, told.parent)]
+    path = Path(source.path).resolve()
+    return [note for note in _folder("digests") if (told := _digested(note)) and path in (told, told.parent)]
 
 
 def _digested(note: Path) -> Path | None:

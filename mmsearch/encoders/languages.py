@@ -45,7 +45,7 @@ def _source(info: EncoderInfo) -> ModelSource | None:
 
 
 def _has_clips_tokenizer(info: EncoderInfo, source: ModelSource | None) -> bool:
-    manifest = export_folder.read_manifest(export_folder.place(info.fingerprint))
+    manifest = export_folder.read_manifest(export_folder.folder_of(info.fingerprint))
     if manifest is not None:
         return manifest.clip_tokenizer
     text = _text_config(source) if source else None

@@ -367,7 +367,7 @@ def _unknown_tag(architecture: str, tag: str, known: Iterable[str]) -> UnknownMo
 def _preference(tag: str) -> tuple[int, str]:
     """Weights trained on the most and cleanest data first."""
     families = ("datacomp_xl", "datacomp1b", "webli", "dfn", "laion2b", "openai")
-    return next((place for place, family in enumerate(families) if tag.startswith(family)), len(families)), tag
+    return next((number for number, family in enumerate(families) if tag.startswith(family)), len(families)), tag
 
 
 def _nearest(name: str, known: Iterable[str]) -> list[str]:

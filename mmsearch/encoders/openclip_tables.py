@@ -24,7 +24,7 @@ from mmsearch.base.errors import ModelError
 class Weights:
     """One entry of open_clip's table of pretrained weights.
 
-    `repo` and `filename` are its place on the model hub; `filename` is empty where the repository has open_clip's
+    `repo` and `filename` say where it is on the model hub; `filename` is empty where the repository has open_clip's
     default names. `settings` are the preprocessing settings that go with it. `quick_gelu` says that it was trained
     with the sigmoid approximation of GELU.
     """

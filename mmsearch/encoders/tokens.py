@@ -121,17 +121,17 @@ class ClipTokenizer:
 
         symbols = _byte_symbols()
         tokens = [*symbols, *(symbol + "</w>" for symbol in symbols)]
-        vocabulary = {token: place for place, token in enumerate(tokens)}
+        vocabulary = {token: number for number, token in enumerate(tokens)}
         lines = _clip_merges(self._vocabulary)
         results = "\n".join(lines).replace(" ", "").split("\n")
         wanted = set(results) if words is None else _pieces(words, max(map(len, results)))
         merges = []
-        for place, (line, merged) in enumerate(zip(lines, results, strict=True), len(tokens)):
+        for number, (line, merged) in enumerate(zip(lines, results, strict=True), len(tokens)):
             if merged in wanted:
                 first, second = line.split()
                 merges.append((first, second))
-                vocabulary[merged] = place
-        ends = [(token, len(tokens) + _MERGES + place) for place, token in enumerate((_START, _END))]
+                vocabulary[merged] = number
+        ends = [(token, len(tokens) + _MERGES + number) for number, token in enumerate((_START, _END))]
         tokenizer = Tokenizer(models.BPE(vocab=vocabulary | dict(ends), merges=merges, end_of_word_suffix="</w>"))
         tokenizer.pre_tokenizer = _clip_words()
         tokenizer.post_processor = processors.TemplateProcessing(single=f"{_START} $A {_END}", special_tokens=ends)
@@ -172,7 +172,7 @@ def _byte_symbols() -> list[str]:
     """GPT-2's printable stand-in for each byte, in the order of CLIP's vocabulary: printable bytes first."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = 256 - len(printable)
-    return [chr(byte) for byte in printable] + [chr(256 + place) for place in range(others)]
+    return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(others)]
 
 
 def _read_tokenizer(folder: Path, context_length: int, *, strip_separator: bool) -> tuple[Tokenizer, int | None]:

@@ -123,7 +123,7 @@ def _gathered(source: str, rows: Iterable[_Row], base: str, splits: Mapping[str,
         texts = [" ".join(text.split()) for text in row.captions if text.strip()]
         if not texts:
             continue
-        path = _place(row, base)
+        path = _path(row, base)
         if row.content_hash is not None:
             hashes[path] = row.content_hash
         elif not os.path.isfile(path):
@@ -141,9 +141,9 @@ def _gathered(source: str, rows: Iterable[_Row], base: str, splits: Mapping[str,
     return CaptionSet(source, images, tuple(missing), splits=splits)
 
 
-def _place(row: _Row, base: str) -> str:
-    places = [os.path.normpath(os.path.join(base, name)) for name in row.names]
-    return next((place for place in places if os.path.isfile(place)), places[0])
+def _path(row: _Row, base: str) -> str:
+    paths = [os.path.normpath(os.path.join(base, name)) for name in row.names]
+    return next((path for path in paths if os.path.isfile(path)), paths[0])
 
 
 def _count_splits(rows: Iterable[_Row]) -> dict[str, int]:

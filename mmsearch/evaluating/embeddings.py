@@ -109,7 +109,7 @@ def forget(spec: str) -> None:
 
 
 def _home(spec: str) -> Path:
-    """The place of a model's scratch collection; files of the user's own that have changed make another model."""
+    """Where a model's scratch collection is; files of the user's own that have changed make another model."""
     from mmsearch.encoders import resolve
 
     path = resolve(spec).path
@@ -172,13 +172,13 @@ def _link(folder: Path, paths: Sequence[str]) -> dict[str, str]:
     try:
         make_private(folder)
         for path, link in links.items():
-            _place(path, link)
+            _put_link(path, link)
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror or error}", "set MMSEARCH_CACHE") from error
     return {path: str(link) for path, link in links.items()}
 
 
-def _place(path: str, link: Path) -> None:
+def _put_link(path: str, link: Path) -> None:
     """A symbolic link to a file; a copy of it, made anew each time, where the system has none to give."""
     if link.is_symlink():
         return

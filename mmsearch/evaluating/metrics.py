@@ -59,21 +59,21 @@ class Retrieval:
 
 def retrieve(
     queries: NDArray[np.float32],
-    gallery: NDArray[np.float32],
+    candidates: NDArray[np.float32],
     relevant: Sequence[NDArray[np.int64]],
     distractors: Iterable[NDArray[np.float32]] = (),
 ) -> Retrieval:
-    """Rank all of `gallery` (g, dim) for each of `queries` (n, dim). Neither needs to be normalised.
+    """Rank all `candidates` (g, dim) for each of `queries` (n, dim). Neither needs to be normalised.
 
-    `relevant` has, for each query, the rows of the gallery that are right: at least one, none twice. `distractors` are
+    `relevant` has, for each query, the rows of `candidates` that are right: at least one, none twice. `distractors` are
     further candidates in blocks (b, dim), none of them right; in `first` they count on from g. With no queries all
     arrays are empty. Raises ValueError for a query without a right candidate.
     """
     if len(relevant) != len(queries) or any(len(rows) == 0 for rows in relevant):
         raise ValueError("every query needs at least one right candidate")
-    units, candidates = _unit(queries), _unit(gallery)
+    units, targets = _unit(queries), _unit(candidates)
     finds = [_Find() for _ in relevant]
-    for start, scores in _blocks(units, candidates):
+    for start, scores in _blocks(units, targets):
         for row, right, find in zip(scores, relevant[start:], finds[start:], strict=False):
             find.begin(row, right)
     offset = len(candidates)
@@ -104,7 +104,7 @@ class _Find:
     """One query's search: the scores of its right candidates, best first, and how many wrong ones come before each."""
 
     def begin(self, scores: NDArray[np.float64], right: NDArray[np.int64]) -> None:
-        """Take in the block with the right candidates, whose places in it are `right`."""
+        """Take in the block with the right candidates, whose rows in it are `right`."""
         self.right_scores = np.sort(scores[right])[::-1]
         self.right = int(right[np.argmax(scores[right])])
         self._best_wrong, self._best_wrong_score = -1, -np.inf

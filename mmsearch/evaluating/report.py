@@ -63,13 +63,13 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How one model did. `gallery` counts the images that each text was compared with; `others` has the paths of those
-    without captions that came first somewhere, by their number. `centring` says that short texts were centred to search
-    images, `label` what tells this evaluation of the model from another one of it."""
+    """How one model did. `candidates` counts the images that each text was compared with; `others` has the paths of
+    those without captions that came first somewhere, by their number. `centring` says that short texts were centred to
+    search images, `label` what tells this evaluation of the model from another one of it."""
 
     model: str
     matching: Matching
-    gallery: int
+    candidates: int
     directions: dict[str, Direction]
     others: Mapping[int, str] = field(default_factory=dict)
     centring: bool = False
@@ -86,7 +86,7 @@ class Evaluation:
         fields: dict[str, Any] = {"model": self.model, "centring": self.centring}
         fields |= {name: direction.to_json() for name, direction in self.directions.items()}
         fields |= {"n_images": len(pairs.contents), "n_captions": len(pairs.right_images), "n_pairs": pairs.pairs}
-        fields |= {"n_gallery": self.gallery, "level": resampling.LEVEL, "confidence": resampling.LEVEL}
+        fields |= {"n_gallery": self.candidates, "level": resampling.LEVEL, "confidence": resampling.LEVEL}
         if pairs.classes:
             found = fields[IMAGE_TO_TEXT]
             tops = {"top1": "recall@1", "top5": "recall@5"}
@@ -166,9 +166,9 @@ def compare(evaluations: Sequence[Evaluation], *, draws: int, seed: int) -> list
         adjusted = np.array([row[3] for row in raw]).reshape(len(pairs), len(MEANS))
         for column in range(len(MEANS)):
             adjusted[:, column] = resampling.holm(adjusted[:, column])
-        for place, (value, low, high, _) in enumerate(raw):
-            rows = zip(MEANS, value, low, high, adjusted[place], strict=True)
-            found[place][direction] = {name: Difference(*map(float, numbers)) for name, *numbers in rows}
+        for index, (value, low, high, _) in enumerate(raw):
+            rows = zip(MEANS, value, low, high, adjusted[index], strict=True)
+            found[index][direction] = {name: Difference(*map(float, numbers)) for name, *numbers in rows}
     return [
         Comparison((one.name, other.name), differences) for (one, other), differences in zip(pairs, found, strict=True)
     ]

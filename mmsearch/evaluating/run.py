@@ -189,21 +189,21 @@ def _evaluated(
     Images are compared with texts as the model takes them: a centred text has another scale than one that is not.
     """
     images = embedded.images
-    gallery = images.vectors[[images.rows[content] for content in pairs.contents]]
+    candidates = images.vectors[[images.rows[content] for content in pairs.contents]]
     texts = embedded.words[[embedded.rows[text] for text in pairs.texts]]
     beside = _Beside(own, images) if own is not None else None
     questions = embedded.questions(pairs.texts[: len(pairs.right_images)], wanted)
-    by_text = retrieve(questions, gallery, pairs.right_images, beside.vectors() if beside else ())
-    by_image = retrieve(gallery, texts, pairs.right_texts)
+    by_text = retrieve(questions, candidates, pairs.right_images, beside.vectors() if beside else ())
+    by_image = retrieve(candidates, texts, pairs.right_texts)
     directions = {
         TEXT_TO_IMAGE: measured(by_text, pairs.text_units, draws=settings.draws, seed=settings.seed),
         IMAGE_TO_TEXT: measured(by_image, pairs.image_units, draws=settings.draws, seed=settings.seed),
     }
     count = beside.count if beside else 0
-    others = beside.paths(by_text.first, len(gallery)) if beside else {}
+    others = beside.paths(by_text.first, len(candidates)) if beside else {}
     is_centred = centring.is_default(images.info.spec) if wanted is None else wanted
     label = {True: ", centred", False: ", not centred"}[is_centred] if settings.centring == "both" else ""
-    return Evaluation(images.info.spec, pairs, len(gallery) + count, directions, others, is_centred, label)
+    return Evaluation(images.info.spec, pairs, len(candidates) + count, directions, others, is_centred, label)
 
 
 class _Beside:

@@ -25,7 +25,7 @@ from mmsearch.images.pool import Decoded, DecodePool
 from mmsearch.indexing.encode import EncodingStage
 from mmsearch.indexing.passed_over import Kind, kind_of_file, ordered
 from mmsearch.indexing.refresh import refresh_vectors
-from mmsearch.indexing.scan_thread import Place, Scanner
+from mmsearch.indexing.scan_thread import Scanner, Subtree
 from mmsearch.indexing.settings import RunOptions
 from mmsearch.indexing.window import TICK, Window
 from mmsearch.indexing.work_list import Work
@@ -42,7 +42,7 @@ _MOST_UNSTORED = 1000
 
 @dataclass(slots=True)
 class _Batch:
-    """Entries to be stored together. `fresh` has the place among `pixels` of each content that is to be encoded."""
+    """Entries to be stored together. `fresh` has the row among `pixels` of each content that is to be encoded."""
 
     entries: list[Work | Decoded] = field(default_factory=list)
     pixels: list[NDArray[np.uint8]] = field(default_factory=list)
@@ -64,12 +64,12 @@ class _Waiting:
 
 
 class Indexer:
-    """One index run over some places of a collection whose writer lock the caller holds."""
+    """One index run over some folders of a collection whose writer lock the caller holds."""
 
     def __init__(
         self,
         catalog: Catalog,
-        places: Sequence[Place],
+        subtrees: Sequence[Subtree],
         load_encoder: Callable[[], Encoder],
         expect: Callable[[], Preprocess | None],
         how: RunOptions,
@@ -88,7 +88,7 @@ class Indexer:
         self._stop = how.stop
         self._notices = notices
         self._with_model = with_model
-        self._scanner = Scanner(catalog.folder, places, how.stop)
+        self._scanner = Scanner(catalog.folder, subtrees, how.stop)
         self._encoding = EncodingStage(load_encoder)
         self._stored = catalog.encoders.current()
         self._lookup = _Lookup(catalog.folder)
@@ -254,10 +254,10 @@ class Indexer:
         if content is None:
             assert entry.facts is not None
             content = self._catalog.contents.add(entry.content_hash, entry.facts)
-        place = batch.fresh.pop(entry.content_hash, None)
-        if place is not None:
+        row = batch.fresh.pop(entry.content_hash, None)
+        if row is not None:
             assert embeddings is not None and self._stored is not None
-            self._catalog.embeddings.put(self._stored.id, content, embeddings[place])
+            self._catalog.embeddings.put(self._stored.id, content, embeddings[row])
         before = self._catalog.files.put_image(entry.record, content)
         if before is None:
             counts.new += 1

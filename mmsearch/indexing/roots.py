@@ -15,7 +15,7 @@ from mmsearch.base.events import Summary
 from mmsearch.base.paths import absolute, is_within
 from mmsearch.base.records import RootRecord, ScanOptions
 from mmsearch.indexing import passed_over, scan
-from mmsearch.indexing.scan_thread import Place
+from mmsearch.indexing.scan_thread import Subtree
 from mmsearch.store.catalog import Catalog
 
 
@@ -23,12 +23,12 @@ from mmsearch.store.catalog import Catalog
 class Plan:
     """What an index run does with folders.
 
-    `roots` are to be added, or to get other options; `places` to be scanned. `offline` are the known roots that were
+    `roots` are to be added, or to get other options; `subtrees` to be scanned. `offline` are the known roots that were
     looked for and are not there, `online` those that are.
     """
 
-    roots: list[Place] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
+    roots: list[Subtree] = field(default_factory=list)
+    subtrees: list[Subtree] = field(default_factory=list)
     offline: list[str] = field(default_factory=list)
     online: list[str] = field(default_factory=list)
 
@@ -53,21 +53,21 @@ def plan(
         if sources is None or any(is_within(path, root.path) or is_within(root.path, path) for path in sources):
             _look_for(root, made, notice)
     if sources is None:
-        roots = [Place(root.path, root.path, root.options) for root in known if root.path in made.online]
-        made.places.extend(_outermost(roots))
-        made.roots.extend(_outermost(roots) if len(made.places) < len(roots) else [])
+        roots = [Subtree(root.path, root.path, root.options) for root in known if root.path in made.online]
+        made.subtrees.extend(_outermost(roots))
+        made.roots.extend(_outermost(roots) if len(made.subtrees) < len(roots) else [])
     else:
-        chosen = [place for path in sources if (place := _place(path, known, options, made.offline))]
-        made.places.extend(_outermost(chosen))
-        made.roots.extend(place for place in made.places if place.path == place.root)
-    made.places[:] = [replace(place, kept=tuple(made.offline)) for place in made.places]
+        chosen = [subtree for path in sources if (subtree := _subtree(path, known, options, made.offline))]
+        made.subtrees.extend(_outermost(chosen))
+        made.roots.extend(subtree for subtree in made.subtrees if subtree.path == subtree.root)
+    made.subtrees[:] = [replace(subtree, kept=tuple(made.offline)) for subtree in made.subtrees]
     return made
 
 
 def check_found(catalog: Catalog, made: Plan, summary: Summary) -> None:
     """A folder without a single image is most likely the wrong folder; it does not become a root."""
-    empty = [place.path for place in made.places if not catalog.files.count(place.path)]
-    if not empty or len(empty) < len(made.places) or summary.skipped or summary.known_failures or summary.interrupted:
+    empty = [subtree.path for subtree in made.subtrees if not catalog.files.count(subtree.path)]
+    if not empty or len(empty) < len(made.subtrees) or summary.skipped or summary.known_failures or summary.interrupted:
         return
     with catalog.transaction():
         for path in empty:
@@ -114,7 +114,9 @@ def _look_for(root: RootRecord, made: Plan, notice: Callable[[str], None]) -> No
     notice(f"{root.path} {why}; {images}, until it is back or `mmsearch forget` drops it")
 
 
-def _place(path: str, known: Sequence[RootRecord], options: ScanOptions | None, offline: Sequence[str]) -> Place | None:
+def _subtree(
+    path: str, known: Sequence[RootRecord], options: ScanOptions | None, offline: Sequence[str]
+) -> Subtree | None:
     """What to scan for a folder that the user named; None for one that is offline."""
     above = [root for root in known if is_within(path, root.path)]
     nearest = max(above, key=lambda root: len(root.path), default=None)
@@ -122,16 +124,16 @@ def _place(path: str, known: Sequence[RootRecord], options: ScanOptions | None, 
         return None
     existing_folder(path)
     if nearest is None:
-        return Place(path, path, options or ScanOptions())
-    return Place(path, nearest.path, options or nearest.options)
+        return Subtree(path, path, options or ScanOptions())
+    return Subtree(path, nearest.path, options or nearest.options)
 
 
-def _outermost(places: Sequence[Place]) -> list[Place]:
-    """The places that lie in no other, each once."""
-    paths = [place.path for place in places]
+def _outermost(subtrees: Sequence[Subtree]) -> list[Subtree]:
+    """The subtrees that lie in no other, each once."""
+    paths = [subtree.path for subtree in subtrees]
     return [
-        place
-        for number, place in enumerate(places)
-        if place.path not in paths[:number]
-        and not any(place.path != other and is_within(place.path, other) for other in paths)
+        subtree
+        for number, subtree in enumerate(subtrees)
+        if subtree.path not in paths[:number]
+        and not any(subtree.path != other and is_within(subtree.path, other) for other in paths)
     ]

@@ -47,7 +47,7 @@ def run(
             planned.store(catalog)
     indexer = Indexer(
         catalog,
-        planned.places,
+        planned.subtrees,
         lambda: load(choice.spec(), choice.stored),
         choice.preprocess,
         how,

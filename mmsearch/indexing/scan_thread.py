@@ -1,4 +1,4 @@
-"""Scan the places of an index run in a thread of its own, and list what is to do."""
+"""Scan the folders of an index run in a thread of its own, and list what is to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmsearch.store.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Subtree:
     """A folder to scan: `path` is `root` or lies below it; patterns of `options` are relative to `root`. Absolute.
 
     What is known at and below the folders in `kept` stays as it is, whatever is there now.
@@ -40,7 +40,7 @@ class Scanner:
     none.
     """
 
-    def __init__(self, folder: Path, places: Sequence[Place], stop: threading.Event) -> None:
+    def __init__(self, folder: Path, subtrees: Sequence[Subtree], stop: threading.Event) -> None:
         """`folder` is the collection's; setting `stop` ends the scan between two directories."""
         self.work = WorkList()
         self.to_do = 0
@@ -49,7 +49,7 @@ class Scanner:
         self.passed_over: Counter[Kind] = Counter()
         self.seconds = 0.0
         self._folder = folder
-        self._places = places
+        self._subtrees = subtrees
         self._stop = stop
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="scan", daemon=True)
@@ -70,15 +70,15 @@ class Scanner:
         started = time.perf_counter()
         try:
             with Catalog(self._folder, write=False) as catalog:
-                for place in self._places:
-                    self._scan(catalog, place)
+                for subtree in self._subtrees:
+                    self._scan(catalog, subtree)
         except BaseException as error:  # handed over to the main thread
             self._error = error
         finally:
             self.seconds = time.perf_counter() - started
             self.work.close()
 
-    def _scan(self, catalog: Catalog, place: Place) -> None:
+    def _scan(self, catalog: Catalog, subtree: Subtree) -> None:
         unreadable: list[str] = []
 
         def report(path: str, error: OSError) -> None:
@@ -86,11 +86,11 @@ class Scanner:
             self.skipped.append(Skipped(path, error.strerror or str(error)))
 
         seen: set[int] = set()
-        for folder in scan.walk(place.path, place.root, place.options, report):
+        for folder in scan.walk(subtree.path, subtree.root, subtree.options, report):
             if self._stop.is_set():
                 return
             number = catalog.files.folder_id(folder.path)
-            if any(is_within(folder.path, kept) for kept in place.kept):
+            if any(is_within(folder.path, kept) for kept in subtree.kept):
                 continue
             self.passed_over.update(folder.passed_over.values())
             if number is not None and not (folder.files or folder.unreadable):
@@ -103,19 +103,19 @@ class Scanner:
                 changes = scan.compare(folder.files, known, failed=failed, unreadable=folder.unreadable)
                 self._count_known(folder.files, known, failed)
             self._list(folder, changes)
-        self._list_gone(catalog, place, seen, unreadable)
+        self._list_gone(catalog, subtree, seen, unreadable)
 
-    def _list_gone(self, catalog: Catalog, place: Place, seen: set[int], unreadable: list[str]) -> None:
+    def _list_gone(self, catalog: Catalog, subtree: Subtree, seen: set[int], unreadable: list[str]) -> None:
         """List what is known of folders in which nothing was found, unless their disk has gone during the scan."""
         is_there = False
-        for number, path in catalog.files.folders_at(place.path):
-            untouched = any(is_within(path, other) for other in (*unreadable, *place.kept))
+        for number, path in catalog.files.folders_at(subtree.path):
+            untouched = any(is_within(path, other) for other in (*unreadable, *subtree.kept))
             known = {} if number in seen or untouched else catalog.files.known_in(number)
             if not known:
                 continue
-            why = None if is_there else scan.absence(place.root, may_be_empty=False)
+            why = None if is_there else scan.absence(subtree.root, may_be_empty=False)
             if why:
-                self.skipped.append(Skipped(place.root, f"{why} all of a sudden; its images are kept"))
+                self.skipped.append(Skipped(subtree.root, f"{why} all of a sudden; its images are kept"))
                 return
             is_there = True
             self._list(scan.Folder(path, {}), scan.compare({}, known))

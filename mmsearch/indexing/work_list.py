@@ -87,5 +87,5 @@ def _translated() -> Iterator[None]:
         yield
     except OSError as error:
         why = "is full" if error.errno == errno.ENOSPC else f"cannot be used ({error.strerror or error})"
-        place = f"the folder for temporary files{f', {tempfile.tempdir},' if tempfile.tempdir else ''}"
-        raise StorageError(f"{place} {why}", "free some space, or set TMPDIR to another folder") from error
+        folder = f"the folder for temporary files{f', {tempfile.tempdir},' if tempfile.tempdir else ''}"
+        raise StorageError(f"{folder} {why}", "free some space, or set TMPDIR to another folder") from error

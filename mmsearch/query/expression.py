@@ -25,7 +25,7 @@ _WORDS = re.compile(r"(?:[^+*()\"'-]|(?<=\w)['-](?=\w))+")
 _SIGN = re.compile(r"\s*([+-])")
 _BLANK = re.compile(r"\s*")
 
-# Characters of a longer expression that an error shows, around the place.
+# Characters of a longer expression that an error shows, around the position.
 _SHOWN = 160
 
 
@@ -47,21 +47,21 @@ def parse(text: str) -> list[Term]:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads `text` from `place` on."""
+    """Reads `text` from `offset` on."""
 
     text: str
-    place: int = 0
+    offset: int = 0
 
     def at_end(self) -> bool:
         self._take(_BLANK)
-        return self.place == len(self.text)
+        return self.offset == len(self.text)
 
     def sign(self) -> int | None:
         found = self._take(_SIGN)
         return None if found is None else -1 if found[1] == "-" else 1
 
     def term(self, sign: int) -> Term:
-        start = self.place
+        start = self.offset
         number = self._take(_NUMBER)
         weight = sign * (float(number[1]) if number else 1.0)
         try:
@@ -76,7 +76,7 @@ class _Reader:
         except _MisplacedError:
             raise
         except UsageError as error:
-            self.place = start
+            self.offset = start
             self.fail(error.message)
 
     def _inside(self) -> str:
@@ -84,26 +84,26 @@ class _Reader:
         quoted = self._take(_QUOTED)
         inside = self._take(_INSIDE)
         value = _unquoted(quoted[1]) if quoted else inside[0].strip() if inside else ""
-        if self.text[self.place : self.place + 1] != ")" or (quoted and inside and inside[0].strip()):
+        if self.text[self.offset : self.offset + 1] != ")" or (quoted and inside and inside[0].strip()):
             self.fail("missing )")
-        self.place += 1
+        self.offset += 1
         if not value:
-            self.place -= 1
+            self.offset -= 1
             self.fail("nothing between ( and )")
         return value
 
     def fail(self, what: str) -> NoReturn:
-        position = self.place + len(self.text[self.place :]) - len(self.text[self.place :].lstrip()) + 1
+        position = self.offset + len(self.text[self.offset :]) - len(self.text[self.offset :].lstrip()) + 1
         hint = "write it like `2*beach + 0.5*sunset - people`, with texts that have + * ( ) in quotes"
-        start = max(0, self.place - _SHOWN // 2) if len(self.text) > _SHOWN else 0
+        start = max(0, self.offset - _SHOWN // 2) if len(self.text) > _SHOWN else 0
         near = self.text[start : start + _SHOWN]
         shown = f"{'…' if start else ''}{near}{'…' if start + len(near) < len(self.text) else ''}"
         raise _MisplacedError(f"{what} at position {position} of the expression {shown!r}", hint)
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        found = pattern.match(self.text, self.place)
+        found = pattern.match(self.text, self.offset)
         if found:
-            self.place = found.end()
+            self.offset = found.end()
         return found
 
 

@@ -55,23 +55,23 @@ class LastAnswer:
 
 def save(collection: Path, session: str | None, label: str, words: Mapping[str, Any], paths: list[str]) -> None:
     """Keep an answer, if there is a terminal or a session; in a cache that cannot be written, nothing is kept."""
-    place = _place(collection, session)
-    if place is None:
+    file = _file(collection, session)
+    if file is None:
         return
     with contextlib.suppress(OSError):
-        make_private(place.parent)
-        _forget_old(place.parent)
+        make_private(file.parent)
+        _forget_old(file.parent)
         answer = asdict(LastAnswer(time.time(), label, dict(words), paths))
-        write_private(place, json.dumps(answer).encode("ascii"))
+        write_private(file, json.dumps(answer).encode("ascii"))
 
 
 def load(collection: Path, session: str | None) -> LastAnswer:
     """The last answer. Raises `SourceError` where there is none."""
-    place = _place(collection, session)
-    if place is None:
+    file = _file(collection, session)
+    if file is None:
         raise SourceError("without a terminal there is no last answer to refine", "name a session: --session NAME")
     try:
-        answer = LastAnswer(**json.loads(place.read_text("ascii")))
+        answer = LastAnswer(**json.loads(file.read_text("ascii")))
         if 0 <= time.time() - answer.asked_at < _LIFETIME:
             return answer
     except (OSError, ValueError, TypeError):  # there is none, or another version wrote it
@@ -80,7 +80,7 @@ def load(collection: Path, session: str | None) -> LastAnswer:
     raise SourceError(f"{where} has no earlier answer from this collection", "ask something first")
 
 
-def _place(collection: Path, session: str | None) -> Path | None:
+def _file(collection: Path, session: str | None) -> Path | None:
     key = f"session {session}" if session else _terminal()
     if key is None:
         return None

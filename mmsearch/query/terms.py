@@ -101,8 +101,8 @@ def image_term(value: Any, weight: float | None = None) -> Term:
         return Term("image", value, 1.0 if weight is None else weight)
     if isinstance(value, str) and weight is None and not _is_there(value):
         value, weight = split_weight(value)
-    place = value if is_url(value) and not _is_there(value) else absolute(value)
-    return Term("image", place, 1.0 if weight is None else weight)
+    source = value if is_url(value) and not _is_there(value) else absolute(value)
+    return Term("image", source, 1.0 if weight is None else weight)
 
 
 def like_term(value: Any, weight: float | None = None) -> Term:

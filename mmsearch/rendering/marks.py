@@ -48,8 +48,8 @@ def weaker(hits: Sequence[Hit]) -> list[bool]:
 
 
 def first_of_the_rest(weak: Sequence[bool]) -> int:
-    """The place from which on all are weak; their number where the last is not."""
-    place = len(weak)
-    while place and weak[place - 1]:
-        place -= 1
-    return place
+    """The index from which on all are weak; their number where the last is not."""
+    first = len(weak)
+    while first and weak[first - 1]:
+        first -= 1
+    return first

@@ -62,10 +62,10 @@ def table(hits: Sequence[Hit], *, width: int | None = None, colour: bool = False
     lines = [_dim(str(head)) if colour else str(head)]
     for row, is_weak in zip(rows, weak, strict=True):
         lines.append(str(row) if not colour else _dim(str(row)) if is_weak else row.coloured())
-    place = marks.first_of_the_rest(weak)
-    if place < len(rows):
+    first = marks.first_of_the_rest(weak)
+    if first < len(rows):
         rule = _rule(min(width, max(len(str(row)) for row in rows)), plain=plain)
-        lines.insert(1 + place, _dim(rule) if colour else rule)
+        lines.insert(1 + first, _dim(rule) if colour else rule)
     return lines
 
 

@@ -128,9 +128,9 @@ def confidences(standing: Floats, among: int) -> Floats:
     best = np.sort(chances[:BEST])
     shares = best / np.arange(1, len(best) + 1)
     shares = np.minimum.accumulate(shares[::-1])[::-1]  # step-up: what holds for a farther one holds for a nearer one
-    places = np.searchsorted(best, chances, side="right")
-    ranked = np.append(shares, np.inf)[np.clip(places - 1, 0, len(best))]
-    alone = chances / np.maximum(1, places)
+    ranks = np.searchsorted(best, chances, side="right")
+    ranked = np.append(shares, np.inf)[np.clip(ranks - 1, 0, len(best))]
+    alone = chances / np.maximum(1, ranks)
     found: Floats = 1.0 - np.minimum(1.0, np.where(np.arange(len(chances)) < BEST, ranked, alone))
     return found
 

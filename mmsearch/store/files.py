@@ -68,7 +68,7 @@ class Files:
 
     def put_image(self, record: FileRecord, content_id: int) -> int | None:
         """Store a file's state and content. Returns the id of the content that it had before, None for a new file."""
-        folder, name = self._place(record.path)
+        folder, name = self._folder_and_name(record.path)
         before = self._db.one("SELECT content_id FROM images WHERE folder_id = ? AND name = ?", (folder, name))
         self._db.run(
             "INSERT INTO images (folder_id, name, size, mtime_ns, content_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT"
@@ -83,7 +83,7 @@ class Files:
 
     def put_failure(self, record: FileRecord, reason: str, *, ignored: bool, retry: bool) -> None:
         """Record that a file cannot be indexed; with `retry` the next run tries it again, changed or not."""
-        folder, name = self._place(record.path)
+        folder, name = self._folder_and_name(record.path)
         self._remove_image(folder, name)
         state = (record.size, -1 if retry else record.mtime_ns)
         self._db.run(
@@ -92,7 +92,7 @@ class Files:
 
     def remove(self, path: str) -> int | None:
         """Forget a file. Returns the id of the content that it had, None where it was not indexed."""
-        folder, name = self._place(path)
+        folder, name = self._folder_and_name(path)
         self._db.run("DELETE FROM failures WHERE folder_id = ? AND name = ?", (folder, name))
         return self._remove_image(folder, name)
 
@@ -164,7 +164,7 @@ class Files:
         """How many files claim to be images and could not be indexed."""
         return self._db.count("SELECT count(*) FROM failures WHERE NOT ignored")
 
-    def _place(self, path: str) -> tuple[int, bytes]:
+    def _folder_and_name(self, path: str) -> tuple[int, bytes]:
         folder, name = os.path.split(path)
         number = self.folder_id(folder)
         if number is None:

@@ -18,7 +18,7 @@ from terminals import run_in_terminal
 
 from mmsearch.base.errors import UsageError
 from mmsearch.base.records import Hit, ImageFacts, ImageRecord
-from mmsearch.cli.query.copies import copy, link, place
+from mmsearch.cli.query.copies import copy, link, put_all
 from mmsearch.cli.query.template import Template
 from mmsearch.rendering.fields import EXAMPLE, hit_to_json
 
@@ -152,10 +152,10 @@ def test_names_are_made_unique_in_order(tmp_path: Path) -> None:
         path.parent.mkdir()
         path.write_text(str(number))
         sources.append(str(path))
-    assert place(sources, tmp_path / "out", copy) == []
+    assert put_all(sources, tmp_path / "out", copy) == []
     made = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
     assert made["IMG.tar.gz"] == "0" and made["IMG.tar-11.gz"] == "10" and len(made) == 11
-    assert place(sources, tmp_path / "ranked", link, numbered=True) == []
+    assert put_all(sources, tmp_path / "ranked", link, numbered=True) == []
     assert sorted(os.listdir(tmp_path / "ranked"))[::10] == ["01-IMG.tar.gz", "11-IMG.tar.gz"]
 
 
@@ -163,7 +163,7 @@ def test_special_files_and_bad_bytes_are_copied_or_refused(tmp_path: Path) -> No
     pipe, strange = tmp_path / "pipe", os.fsencode(tmp_path) + b"/" + STRANGE
     os.mkfifo(pipe)
     Path(os.fsdecode(strange)).write_bytes(b"x")
-    failures = place([str(pipe), os.fsdecode(strange)], tmp_path / "out", copy)
+    failures = put_all([str(pipe), os.fsdecode(strange)], tmp_path / "out", copy)
     assert failures == [(str(pipe), "not a regular file")]
     assert os.listdir(os.fsencode(tmp_path / "out")) == [STRANGE]
 
@@ -177,7 +177,7 @@ def test_a_half_made_copy_is_taken_away(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("shutil.copyfileobj", fail)
-    assert place([str(source)], tmp_path / "out", copy) == [(str(source), "No space left on device")]
+    assert put_all([str(source)], tmp_path / "out", copy) == [(str(source), "No space left on device")]
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -305,7 +305,7 @@ def other_model(place: Path) -> EncoderInfo:
 
 def test_exports_are_looked_at(command: Command, place: Path, other_model: EncoderInfo) -> None:
     assert "has no export yet" in command("doctor", "-C", place).out
-    folder = export_folder.place(other_model.fingerprint)
+    folder = export_folder.folder_of(other_model.fingerprint)
     make_private(folder)
     (folder / "export.json").write_text("{}")
     half = folder.with_name(f".making-{folder.name}-x")

@@ -50,7 +50,7 @@ def make(model: TinyModel, cache: Path) -> Exported:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMSEARCH_CACHE", str(cache))
         ensure_export(encoder, lines.append)
-        folder = export_folder.place(encoder.info.fingerprint)
+        folder = export_folder.folder_of(encoder.info.fingerprint)
     assert lines == [f"preparing {encoder.info.spec} for fast queries; this takes about a minute, once"]
     return Exported(model, encoder, folder)
 
@@ -91,7 +91,7 @@ def graphs_at_hand(clip: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def install(source: Exported) -> Path:
     """Put the export into this test's cache."""
-    folder = export_folder.place(source.info.fingerprint)
+    folder = export_folder.folder_of(source.info.fingerprint)
     shutil.copytree(source.folder, folder)
     return folder
 
@@ -271,7 +271,7 @@ class TestOnDisk:
         assert remains() == ["lock"]
 
     def test_what_a_killed_export_left_is_removed(self, clip: Exported, graphs_at_hand: None) -> None:
-        left = export_folder.place(clip.info.fingerprint)
+        left = export_folder.folder_of(clip.info.fingerprint)
         left = left.with_name(f".making-{left.name}-killed")
         left.mkdir(parents=True)
         (left / "text.weights").write_bytes(b"half")
@@ -408,7 +408,7 @@ info = export_folder.read_manifest(ready).info
 def slowly(encoder, notice):
     print("made", flush=True)
     time.sleep(1)
-    shutil.copytree(ready, export_folder.place(info.fingerprint))
+    shutil.copytree(ready, export_folder.folder_of(info.fingerprint))
     return export_folder.find(info.fingerprint)
 
 export_policy._export = slowly

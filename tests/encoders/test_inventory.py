@@ -52,7 +52,7 @@ def no_export(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def write_export(info) -> Path:  # type: ignore[no-untyped-def]
-    folder = export_folder.place(info.fingerprint)
+    folder = export_folder.folder_of(info.fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
     content = export_folder.Manifest(info, {}, True, True, {}, "1.0", "here").to_json()
     (folder / export_folder.MANIFEST).write_text(json.dumps(content))
@@ -203,7 +203,7 @@ class TestList:
         hub_cache = client.folder(REPO).parent
         (hub_cache / "models--someone--else" / "blobs").mkdir(parents=True)
         (hub_cache / "models--someone--else" / "blobs" / "x").write_bytes(bytes(500))
-        exports = export_folder.place("cd" * 32).parent
+        exports = export_folder.folder_of("cd" * 32).parent
         (exports / ".making-killed").mkdir()
         (exports / ".making-killed" / "text.weights").write_bytes(bytes(70))
         (exports / f"{'cd' * 32}-v1").mkdir()

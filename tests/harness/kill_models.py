@@ -130,7 +130,7 @@ def kill_exports(folder: Path, *, kills: int, seed: int) -> Report:
     pixels = np.frombuffer(images, np.uint8).reshape(2, *[encoder.info.preprocess.size] * 2, 3)
     expected = encoder.encode_images(pixels)
     span = _trace_once(encoder, folder / "traced")
-    place = export_folder.place(encoder.info.fingerprint)
+    place = export_folder.folder_of(encoder.info.fingerprint)
     while report.kills < kills and not report.problems:
         step = rng.randint(1, EXPORT_STEPS) if rng.random() < 0.5 else 0
         killed = _fork_export(encoder, step, None if step else rng.uniform(0, 1.05) * span)
@@ -153,7 +153,7 @@ def _trace_once(encoder: Any, kept: Path) -> float:
     """Make an export for others to copy the graphs of; returns the seconds that one takes from then on."""
     if _fork_export(encoder, 0, None):
         raise RuntimeError("an export that nobody kills fails")
-    place = export_folder.place(encoder.info.fingerprint)
+    place = export_folder.folder_of(encoder.info.fingerprint)
     place.rename(kept)
 
     def copy(tower: Any, example: Any, name: str, axes: Any, path: Path) -> None:

@@ -21,7 +21,7 @@ from mmsearch.base.events import Event, Finished, Notice, Progress, Summary
 from mmsearch.base.records import Encoder, EncoderInfo, Preprocess, ScanOptions
 from mmsearch.encoders.parallel import ParallelEncoder
 from mmsearch.indexing.pipeline import Indexer
-from mmsearch.indexing.scan_thread import Place
+from mmsearch.indexing.scan_thread import Subtree
 from mmsearch.indexing.settings import IndexSettings, RunOptions
 from mmsearch.store.catalog import Catalog
 
@@ -69,11 +69,11 @@ def index(
             raise AssertionError("the model is not needed")
         return encoder
 
-    place = Place(str(photos), str(photos), ScanOptions())
+    subtree = Subtree(str(photos), str(photos), ScanOptions())
     notices: deque[Notice] = deque()
     with Catalog(folder, write=True) as catalog:
         how = RunOptions.of({"settings": settings, "stop": stop})
-        for event in Indexer(catalog, [place], load, lambda: HOW, how, notices, with_model=lambda: None).run():
+        for event in Indexer(catalog, [subtree], load, lambda: HOW, how, notices, with_model=lambda: None).run():
             each(event)
             if isinstance(event, Finished):
                 return event.summary

@@ -186,7 +186,7 @@ def test_an_unknown_word_of_a_unigram_model(tmp_path: Path) -> None:
 )
 def test_a_model_of_its_own_tokenizer_is_advised_by_it(tmp_path: Path, write, text: str, advised: bool) -> None:  # type: ignore[no-untyped-def]
     info = EncoderInfo("local-dir:/gone", "cd" * 32, 16, HOW)
-    folder = export_folder.place(info.fingerprint)
+    folder = export_folder.folder_of(info.fingerprint)
     write(folder)
     manifest = export_folder.Manifest(info, {"context_length": 16}, False, False, {}, "1.0", "here")
     encoder = export_folder.open_export(folder, manifest)

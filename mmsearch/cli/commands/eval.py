@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Files that are named one by one; of more, only their number is said.
 _NAMED = 20
 
-# Wrong answers in the gallery where --worst does not say how many.
+# Wrong answers on the page where --worst does not say how many.
 _WORST = 20
 
 # Pictures of a round of naming: enough for a first impression, few enough for five minutes.
@@ -120,13 +120,13 @@ def evaluate(
         raise UsageError("--count and --open only work with --label", "add --label, or leave them out")
     from mmsearch.evaluating.run import Settings
 
-    captions, place = _captions(source, images, split, prompt, collection)
+    captions, folder = _captions(source, images, split, prompt, collection)
     whole = (source is None and len(model or ()) < 2) if whole is None else whole
-    if whole and place is None:
+    if whole and folder is None:
         raise UsageError("--whole needs a collection to search", "name it with -C")
     if whole and len(model or ()) > 1:
         raise UsageError("--whole works with one model only, the collection's own", "leave out --whole or --model")
-    outcome = _run(captions, Settings(tuple(model or ()), place, whole, device, centring.value, seed=seed))
+    outcome = _run(captions, Settings(tuple(model or ()), folder, whole, device, centring.value, seed=seed))
     left_out = dict.fromkeys(captions.missing, "no such file") | outcome.left_out
     _say_left_out(left_out)
     _print(outcome, captions, worst, seed, json_output)
@@ -144,21 +144,21 @@ def _captions(
     from mmsearch.cli.console import say
     from mmsearch.evaluating import captions
 
-    place = config.collection_path(collection) if collection is not None or source is None else None
+    folder = config.collection_path(collection) if collection is not None or source is None else None
     if source is not None:
         found = captions.read(source, images=images, split=split, prompt=prompt)
         if found.splits and len(found.splits) > 1:
             parts = ", ".join(f"{name} ({count:,})" for name, count in found.splits.items())
             say(f"evaluating all parts: {parts}; --split NAME selects one")
-        return found, place
+        return found, folder
     if images is not None or split is not None or prompt is not None:
         raise UsageError("--images, --split and --prompt need a SOURCE", "name a file of captions")
     from mmsearch.evaluating import labels
     from mmsearch.store.catalog import Catalog
 
-    assert place is not None
-    with Catalog(place, write=False) as catalog:
-        return labels.load(catalog), place
+    assert folder is not None
+    with Catalog(folder, write=False) as catalog:
+        return labels.load(catalog), folder
 
 
 def _run(captions: CaptionSet, settings: Settings) -> Outcome:

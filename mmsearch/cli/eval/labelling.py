@@ -42,11 +42,11 @@ def name_pictures(collection: str | None, *, count: int, seed: int, show_picture
     say(f"stored {number(stored, 'caption')} in {folder / labels.FILE_NAME}; `mmsearch eval` uses them")
 
 
-def _ask(place: str, record: ImageRecord, show_picture: bool) -> str | None:
+def _ask(count: str, record: ImageRecord, show_picture: bool) -> str | None:
     """The caption that the user types, empty for a picture that is skipped, None to end."""
     facts = record.facts
     taken = f", taken {facts.taken_at}" if facts.taken_at else ""
-    print(f"{place}  {printable(record.path)}  ({facts.width} x {facts.height}{taken})", file=sys.stderr)
+    print(f"{count}  {printable(record.path)}  ({facts.width} x {facts.height}{taken})", file=sys.stderr)
     if show_picture:
         _open(record.path)
     elif sys.stdin.isatty() and sys.stdout.isatty():

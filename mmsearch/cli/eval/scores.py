@@ -70,12 +70,12 @@ def _figures(evaluation: Evaluation) -> list[str]:
     counts = [number(len(pairs.contents), "image"), number(len(pairs.right_images), "different caption")]
     if pairs.classes:
         counts[1] = number(pairs.classes, "class") if pairs.classes == 1 else f"{pairs.classes:,} classes"
-    if evaluation.gallery > len(pairs.contents):
-        counts.append(f"searched among {number(evaluation.gallery, 'image')}")
+    if evaluation.candidates > len(pairs.contents):
+        counts.append(f"searched among {number(evaluation.candidates, 'image')}")
     lines = [f"{printable(evaluation.name)}: {', '.join(counts)}; in brackets 95 % intervals"]
     lines.append(f"{'':<13}" + "".join(f"{_TITLES[direction]:<26}" for direction in DIRECTIONS).rstrip())
-    for place, name in enumerate(FIGURES):
-        cells = [_cell(evaluation, direction, place) for direction in DIRECTIONS]
+    for index, name in enumerate(FIGURES):
+        cells = [_cell(evaluation, direction, index) for direction in DIRECTIONS]
         lines.append(f"{_NAMES.get(name, name):<13}" + "".join(f"{cell:<26}" for cell in cells).rstrip())
     if pairs.classes:
         top = evaluation.directions[IMAGE_TO_TEXT].figures
@@ -83,10 +83,10 @@ def _figures(evaluation: Evaluation) -> list[str]:
     return lines
 
 
-def _cell(evaluation: Evaluation, direction: str, place: int) -> str:
+def _cell(evaluation: Evaluation, direction: str, index: int) -> str:
     found = evaluation.directions[direction]
-    value, low, high = found.figures[place], found.low[place], found.high[place]
-    if FIGURES[place] == "median_rank":
+    value, low, high = found.figures[index], found.low[index], found.high[index]
+    if FIGURES[index] == "median_rank":
         return f"{value:g} ({round(low, 1):g} to {round(high, 1):g})"
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
 

@@ -72,15 +72,15 @@ class Actions:
             failures += write_montage(self.montage, entries(hits))
             say(f"wrote {self.montage}, {number(len(hits), 'image')}")
         if self.copy_to is not None or self.link_to is not None:
-            failures += self._place(hits)
+            failures += self._put(hits)
         if self.open_best:
             failures += self._open(hits)
         for path, reason in dict(failures).items():
             say(f"{path}: {reason}")
         return _SOME_FAILED if failures else 0
 
-    def _place(self, hits: Sequence[Hit]) -> list[tuple[str, str]]:
-        from mmsearch.cli.query.copies import copy, link, place
+    def _put(self, hits: Sequence[Hit]) -> list[tuple[str, str]]:
+        from mmsearch.cli.query.copies import copy, link, put_all
 
         failures = []
         jobs: list[tuple[Path | None, Callable[[str, str], None], str]] = [
@@ -88,7 +88,7 @@ class Actions:
         ]  # fmt: skip
         for folder, act, done in jobs:
             if folder is not None:
-                failed = place([hit.path for hit in hits], folder, act, numbered=self.numbered)
+                failed = put_all([hit.path for hit in hits], folder, act, numbered=self.numbered)
                 say(f"{done} {number(len(hits) - len(failed), 'file')} to {folder}")
                 failures += failed
         return failures

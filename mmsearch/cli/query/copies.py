@@ -12,7 +12,7 @@ from typing import IO
 from mmsearch.base.errors import SourceError
 
 
-def place(
+def put_all(
     paths: Sequence[str], folder: Path, act: Callable[[str, str], None], *, numbered: bool = False
 ) -> list[tuple[str, str]]:
     """`act(source, target)` for each path, in the order given; `folder` is made where it is missing.
@@ -29,13 +29,13 @@ def place(
     for rank, path in enumerate(paths, 1):
         name = f"{rank:0{digits}}-{os.path.basename(path)}" if numbered else os.path.basename(path)
         try:
-            _place(path, os.path.join(os.path.abspath(folder), name), act)
+            _put(path, os.path.join(os.path.abspath(folder), name), act)
         except OSError as error:
             failures.append((path, error.strerror or str(error)))
     return failures
 
 
-def _place(source: str, wished: str, act: Callable[[str, str], None]) -> None:
+def _put(source: str, wished: str, act: Callable[[str, str], None]) -> None:
     for target in _free_names(wished):
         try:
             act(source, target)

@@ -163,11 +163,11 @@ def _with_stdin(values: Sequence[str]) -> list[Any]:
     from mmsearch.query.terms import split_weight
 
     weights = dict(enumerate(map(split_weight, values)))
-    piped = [place for place, (name, _) in weights.items() if name == "-"]
+    piped = [index for index, (name, _) in weights.items() if name == "-"]
     if len(piped) > 1:
         raise UsageError("standard input can be read only once, and --image - is given twice", "save it to a file")
     images: list[Any] = list(values)
-    for place in piped:
-        weight = weights[place][1]
-        images[place] = [sys.stdin.buffer.read(), 1.0 if weight is None else weight]
+    for index in piped:
+        weight = weights[index][1]
+        images[index] = [sys.stdin.buffer.read(), 1.0 if weight is None else weight]
     return images

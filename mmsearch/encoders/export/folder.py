@@ -115,7 +115,7 @@ class ExportTokenizer:
 
 def find(fingerprint: str) -> OnnxEncoder | None:
     """The encoder of the model with this fingerprint, where there is an export of it that can be used."""
-    folder = place(fingerprint)
+    folder = folder_of(fingerprint)
     manifest = read_manifest(folder)
     if manifest is None or manifest.info.fingerprint != fingerprint:
         return None
@@ -135,7 +135,7 @@ def open_export(folder: Path, manifest: Manifest) -> OnnxEncoder:
     )
 
 
-def place(fingerprint: str) -> Path:
+def folder_of(fingerprint: str) -> Path:
     """The folder of a model's export, which need not exist. Raises ModelError for what is no fingerprint."""
     if not re.fullmatch(r"[0-9a-f]+", fingerprint):
         raise ModelError(f"invalid model fingerprint {fingerprint!r}", "the collection may be damaged")
@@ -202,7 +202,7 @@ def _exports() -> Path:
 
 
 def _beside(info: EncoderInfo, ending: str) -> Path:
-    folder = place(info.fingerprint)
+    folder = folder_of(info.fingerprint)
     return folder.with_name(folder.name + ending)
 
 

@@ -66,7 +66,7 @@ def export(encoder: OpenClipEncoder, source: ModelSource, files: ModelFiles) -> 
     """
     if encoder.device != "cpu" or encoder.precision != "fp32":
         raise ValueError(f"an export is made on the CPU in fp32, not on {encoder.device} in {encoder.precision}")
-    target = export_folder.place(encoder.info.fingerprint)
+    target = export_folder.folder_of(encoder.info.fingerprint)
     onnx_runtime()  # before torch's exporter, which may import it too
     with _export_errors(encoder.info.spec), _making(target) as folder, openclip.quiet(), hub.no_network():
         short = _write_text_graph(encoder, folder)
@@ -349,10 +349,10 @@ class _ShortTextTower(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         tower = self.tower
-        places = torch.arange(input_ids.shape[1])
+        positions = torch.arange(input_ids.shape[1])
         # An index, where a slice would make torch.export rule out the full context length.
-        hidden = tower.token_embedding(input_ids) + torch.nn.functional.embedding(places, tower.positional_embedding)
-        later = places[None, :] > places[:, None]
+        hidden = tower.token_embedding(input_ids) + torch.nn.functional.embedding(positions, tower.positional_embedding)
+        later = positions[None, :] > positions[:, None]
         mask = torch.zeros(later.shape).masked_fill(later, float("-inf"))
         hidden = tower.ln_final(tower.transformer(hidden, attn_mask=mask))
         ends = input_ids.argmax(dim=-1)

@@ -33,15 +33,15 @@ def caption_vectors(fingerprint: str, dim: int, encoder: Callable[[], Encoder]) 
     """The captions' unit vectors (m, dim) by a model, from the cache directory where they are there already."""
     texts = captions()
     name = _name(fingerprint, texts)
-    place = config.cache_dir() / _FOLDER / name
-    for path in (_SHIPPED / name, place):
+    file = config.cache_dir() / _FOLDER / name
+    for path in (_SHIPPED / name, file):
         with contextlib.suppress(OSError, ValueError):
             kept = np.load(path, allow_pickle=False)
             if kept.shape == (len(texts), dim) and kept.dtype == np.float16 and np.isfinite(kept).all():
                 return units(kept.astype(np.float32))
     made = encoder().encode_texts(texts).astype(np.float16)
     with contextlib.suppress(OSError):  # in a cache that cannot be written, they are made again
-        _keep(place, made)
+        _keep(file, made)
     return units(made.astype(np.float32))  # the same as later, when they are read
 
 
@@ -58,8 +58,8 @@ def _name(fingerprint: str, texts: list[str]) -> str:
     return hashlib.sha256("\n".join([fingerprint, *texts]).encode()).hexdigest()[:32] + ".npy"
 
 
-def _keep(place: Path, vectors: NDArray[np.float16]) -> None:
-    make_private(place.parent)
+def _keep(file: Path, vectors: NDArray[np.float16]) -> None:
+    make_private(file.parent)
     data = io.BytesIO()
     np.save(data, vectors)
-    write_private(place, data.getvalue())
+    write_private(file, data.getvalue())

@@ -1,6 +1,6 @@
 """The front door to encoders: a model's name in, an object with `encode_images` and `encode_texts` out.
 
-Nothing heavy is imported here; torch and ONNX Runtime are loaded by the one file that runs them.
+Nothing heavy is imported here; `openclip.py` loads torch, `onnx.py` ONNX Runtime.
 """
 
 from __future__ import annotations

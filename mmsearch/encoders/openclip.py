@@ -1,6 +1,8 @@
-"""Encoders that run on torch with open_clip: the only file that imports either.
+"""Encoders that run on torch with open_clip: the only file that imports open_clip.
 
-Importing it takes some 10 s, so the front door does it last, when all files of a model are on this disk.
+torch is imported here; by `export/make.py`, which works on a model that is loaded here; and by `starter/build.py`,
+which nobody runs but to remake the starter model. Importing it takes some 10 s, so the front door does it last, when
+all files of a model are on this disk.
 """
 
 from __future__ import annotations

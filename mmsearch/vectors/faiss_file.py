@@ -1,4 +1,4 @@
-"""FAISS index files: build, open, search. The only place that imports faiss.
+"""FAISS index files: build, open, search. The only file that imports faiss, but for `clusters.py`.
 
 A file is derived from the catalog and can be made again at any time. Ids are content ids (int64); the metric is the
 inner product of L2-normalised vectors, which is the cosine.

@@ -151,6 +151,12 @@ def test_nothing_heavy_is_imported_with_a_module(path: str) -> None:
     assert heavy_at_the_top(SOURCES[path]) == []
 
 
+def test_the_home_of_torch_names_the_others() -> None:
+    said = ast.get_docstring(ast.parse(SOURCES["encoders/openclip.py"])) or ""
+    for other in HOMES["torch"] - {"encoders/openclip.py"}:
+        assert f"`{other.removeprefix('encoders/')}`" in said
+
+
 def test_there_are_no_circles() -> None:
     """Nor do modules of one folder import each other, also later, inside functions."""
     figures = house.summary(PACKAGE, LEVELS)

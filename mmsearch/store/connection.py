@@ -12,12 +12,16 @@ from urllib.parse import quote
 
 from mmsearch.base.errors import CollectionBusyError, CollectionNotFoundError, StorageError
 from mmsearch.base.paths import make_private
-from mmsearch.store import schema, selection
+from mmsearch.store import guard, identity, schema, selection
 
 CATALOG_NAME = "catalog.sqlite3"
 
 # A full disk, and a full share of one.
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+# What SQLite says of a statement that Ctrl-C has ended, in the progress handler or in a function of ours: these
+# raise nothing else.
+_INTERRUPTED = {"interrupted", "user-defined function raised exception"}
 
 # Seconds to wait for another process's transaction. A batch's transaction takes milliseconds.
 BUSY_SECONDS = 30.0
@@ -31,24 +35,23 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
     """
     path = folder / CATALOG_NAME
     with translated(folder):
-        _check_header(path, folder)
+        refuse_foreign(folder)
         if write:
             _create_private(folder, path)
-            return _prepared_for_writing(_open(path, "rw"), folder)
+            return _prepared_for_writing(open_file(path, "rw"), path)
         if not path.exists():
             raise CollectionNotFoundError(f"no collection at {folder}", "run `mmsearch index DIR` first")
         connection = _open_for_reading(path)
         with _closed_on_error(connection):
-            schema.check_version(connection, str(folder))
-            if schema.version_of(connection) == schema.VERSION:
+            if identity.check(connection, path) == schema.VERSION:
                 return connection
         connection.close()
         return connect(folder, write=True)
 
 
-def _prepared_for_writing(connection: sqlite3.Connection, folder: Path) -> sqlite3.Connection:
+def _prepared_for_writing(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     with _closed_on_error(connection):
-        schema.check_version(connection, str(folder))
+        identity.check(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         # A commit survives a power cut; one fsync a batch.
         connection.execute("PRAGMA synchronous = FULL")
@@ -67,10 +70,12 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def translated(folder: Path) -> Iterator[None]:
-    """Turn exceptions of SQLite and the file system into mmsearch's."""
+    """Turn exceptions of SQLite and the file system into mmsearch's, and what Ctrl-C has ended into its own again."""
     try:
         yield
     except sqlite3.DatabaseError as error:
+        if str(error) in _INTERRUPTED:
+            raise KeyboardInterrupt from error
         raise _translate(str(error), folder) from error
     except PermissionError as error:
         raise StorageError(f"no permission to write to {folder}", "choose another place with -C") from error
@@ -91,16 +96,35 @@ def _translate(message: str, folder: Path) -> StorageError | CollectionBusyError
     return StorageError(f"the catalog in {folder} cannot be used ({message})")
 
 
-def _check_header(path: Path, folder: Path) -> None:
-    """Raise `CollectionVersionError` for a later schema without leaving SQLite's files beside it.
+def refuse_foreign(folder: Path, *, is_new: bool = False) -> None:
+    """Raise `StorageError` for the database of another program, `CollectionVersionError` for a later schema.
+
+    Nothing is written to it, and none of SQLite's files are left beside it.
 
     This sees the file without its log: what that holds is seen when it is opened, and without it the file may look
     damaged. It is SQLite that reads it: closing a file of which this process has locks would drop them
-    (sqlite.org/howtocorrupt.html, 2.2).
+    (sqlite.org/howtocorrupt.html, 2.2). `is_new` says that nothing of mmsearch lies beside the file: then what looks
+    like no database at all (it may be encrypted) is somebody else's too.
     """
-    if path.exists():
-        with suppress(sqlite3.DatabaseError), closing(_open(path, "ro&immutable=1")) as connection:
+    path = folder / CATALOG_NAME
+    if not path.exists():
+        return
+    is_empty = False
+    try:
+        with closing(open_file(path, "ro&immutable=1")) as connection:
+            is_empty = identity.check_owner(connection, path)
             schema.check_version(connection, str(folder))
+    except sqlite3.DatabaseError as error:
+        if is_new and not _has_log(path) and "not a database" in str(error):
+            raise StorageError(f"{path} is not a database", "choose another place with -C") from error
+    if is_empty and _has_log(path):  # everything may be in the log, which this leaves there
+        with suppress(sqlite3.DatabaseError), closing(open_file(path, "ro")) as connection:
+            identity.check_owner(connection, path)
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(f"{path.name}-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def _disk_full(folder: Path) -> StorageError:
@@ -119,15 +143,9 @@ def address(path: Path, mode: str) -> str:
     return f"file:{quote(os.fsencode(path))}?mode={mode}"
 
 
-def _open(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        address(path, mode),
-        uri=True,
-        timeout=BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    connection.execute("PRAGMA foreign_keys = ON")
+def open_file(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a database file, whatever is in it, in a mode of SQLite's URIs."""
+    connection = guard.connect(address(path, mode), BUSY_SECONDS)
     connection.create_function("distance_km", 4, selection.distance, deterministic=True)
     return connection
 
@@ -138,11 +156,10 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
     SQLite reads a WAL database through an index in shared memory, which it makes in the folder. Where it cannot, a
     database without a log can be read as a file that nobody changes; one with a log needs the index of its last writer.
     """
-    journal, shared = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
-    has_log = journal.exists() and journal.stat().st_size > 0
+    shared, has_log = path.with_name(f"{path.name}-shm"), _has_log(path)
     if not os.access(path.parent, os.W_OK) and not has_log:
-        return _open(path, "ro&immutable=1")
-    connection = _open(path, "ro")
+        return open_file(path, "ro&immutable=1")
+    connection = open_file(path, "ro")
     try:
         connection.execute("SELECT count(*) FROM sqlite_schema")
     except sqlite3.OperationalError as error:
@@ -154,5 +171,5 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
             ) from error
         if has_log or "locked" in str(error):
             raise
-        return _open(path, "ro&immutable=1")
+        return open_file(path, "ro&immutable=1")
     return connection

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from mmsearch.base.durable import write_private
 from mmsearch.base.errors import CollectionBusyError
 from mmsearch.base.paths import make_private
-from mmsearch.store.connection import CATALOG_NAME, translated
+from mmsearch.store.connection import CATALOG_NAME, refuse_foreign, translated
 from mmsearch.store.database import now
 
 LOCK_NAME = "writer.lock"
@@ -81,9 +81,11 @@ class Taken:
 def writer(folder: Path, command: str = "index", patience: Patience | None = None) -> Iterator[Taken]:
     """Be the collection's only writer; `command` is what others are told. The folder is made if need be.
 
-    Raises `CollectionBusyError`, naming the holder, where there is another for longer than `patience` lasts.
+    Raises `CollectionBusyError`, naming the holder, where there is another for longer than `patience` lasts, and
+    `StorageError` where the folder has the database of another program.
     """
     with translated(folder):
+        refuse_foreign(folder, is_new=not (folder / LOCK_NAME).exists())
         lock = FileLock(folder / LOCK_NAME, mode=0o600)
         _acquire(lock, folder, patience or Patience())
     note, taken = folder / HOLDER_NAME, Taken(folder)

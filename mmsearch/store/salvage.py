@@ -29,7 +29,7 @@ def salvage(folder: Path) -> tuple[int, str]:
         left.unlink(missing_ok=True)
     with database.translated(folder):
         target = database.connect(recovered, write=True)
-        source = sqlite3.connect(database.address(path, "ro"), uri=True, isolation_level=None)
+        source = database.open_file(path, "ro")
         try:
             images = _copy_all(source, target)
         finally:
@@ -62,7 +62,9 @@ def _copy_all(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
     """Copy all rows that can be read and that the new table takes."""
-    names = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
+    names = _columns(source, target, table)
+    if not names:
+        return
     marks = ", ".join("?" for _ in names)
     has_row_ids = (
         "WITHOUT ROWID" not in target.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0]
@@ -72,6 +74,17 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) ->
             target.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({marks})", row)
         except sqlite3.IntegrityError:  # what was read is no value of its column
             continue
+
+
+def _columns(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> list[str]:
+    """The columns of a table that can be copied: the old one may be of an earlier schema. None of what is no table."""
+    names = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
+    try:
+        kinds = dict(source.execute("SELECT name, type FROM pragma_table_list WHERE schema = 'main'"))
+        there = {row[1] for row in source.execute(f"PRAGMA table_info({table})")}
+    except sqlite3.DatabaseError:  # of what is damaged, rows may still be found
+        return names
+    return [name for name in names if name in there] if kinds.get(table) == "table" else []
 
 
 def _rows(source: sqlite3.Connection, table: str, names: list[str]) -> Iterator[tuple[object, ...]]:

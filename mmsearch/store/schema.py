@@ -119,17 +119,28 @@ def embeddings_table(encoder_id: int) -> str:
     return f"embeddings_{int(encoder_id)}"
 
 
-def create_embeddings_table(connection: sqlite3.Connection, encoder_id: int) -> None:
-    """Make the table for a new encoder."""
-    connection.execute(
+def embeddings_definition(encoder_id: int) -> str:
+    """The statement that makes an encoder's table."""
+    return (
         f"CREATE TABLE {embeddings_table(encoder_id)} ("
         "content_id INTEGER PRIMARY KEY REFERENCES contents (id) ON DELETE CASCADE, vector BLOB NOT NULL) STRICT"
     )
 
 
+def create_embeddings_table(connection: sqlite3.Connection, encoder_id: int) -> None:
+    """Make the table for a new encoder."""
+    connection.execute(embeddings_definition(encoder_id))
+
+
 def version_of(connection: sqlite3.Connection) -> int:
-    """The schema version of an open catalog; 0 for an empty file."""
+    """The schema version of an open catalog; 0 for an empty file.
+
+    A copy by way of SQL (`sqlite3 ... .dump`) has lost its number: then the ledger tells.
+    """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    has_ledger = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'"
+    if version == 0 and connection.execute(has_ledger).fetchone():
+        version = connection.execute("SELECT coalesce(max(version), 0) FROM migrations").fetchone()[0]
     return version
 
 
@@ -145,11 +156,15 @@ def check_version(connection: sqlite3.Connection, path: str) -> None:
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a catalog up to `VERSION` in one transaction. Expects autocommit mode (`isolation_level=None`)."""
-    if version_of(connection) == VERSION:
+    if [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id")] == [
+        VERSION,
+        APPLICATION_ID,
+    ]:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for number, (name, script) in enumerate(MIGRATIONS[version_of(connection) :], version_of(connection) + 1):
+        done = version_of(connection)
+        for number, (name, script) in enumerate(MIGRATIONS[done:], done + 1):
             for statement in _statements(script):
                 connection.execute(statement)
             now = datetime.now(UTC).isoformat(timespec="seconds")

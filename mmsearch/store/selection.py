@@ -84,9 +84,10 @@ def distance(
 ) -> float | None:
     """Kilometres along a great circle between two places in degrees, by the haversine formula; None for no place.
 
-    The Earth is no sphere: the error is below 0.6 %. SQL knows it as `distance_km`.
+    The Earth is no sphere: the error is below 0.6 %. SQL knows it as `distance_km`, and could not tell an exception in
+    it from Ctrl-C: there is none for any numbers.
     """
-    if latitude is None or longitude is None:
+    if latitude is None or longitude is None or not (math.isfinite(latitude) and math.isfinite(longitude)):
         return None
     from_, to = math.radians(latitude), math.radians(other_latitude)
     turn = math.radians(other_longitude - longitude)

@@ -147,6 +147,7 @@ def test_a_newer_catalog_is_refused_untouched(tmp_path: Path, write: bool) -> No
     path = tmp_path / connection.CATALOG_NAME
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE of_the_future (x)")
+    database.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     database.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     database.close()
     before = path.read_bytes()

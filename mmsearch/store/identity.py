@@ -1,0 +1,91 @@
+"""Whether a database is a catalog of mmsearch, and holds nothing but what mmsearch has made.
+
+SQL that lies in a file (triggers, views, expressions of indexes and columns) is run by whoever opens it. So a catalog's
+definitions must be, word by word, those that the migrations make.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from functools import lru_cache
+from pathlib import Path
+
+from mmsearch.base.errors import StorageError
+from mmsearch.store import schema
+
+# Definitions by kind (`table`) and name: a trigger may have the name of a table.
+_Definitions = dict[tuple[str, str], str]
+
+# SQLite's own tables, which it makes where it needs them, the last ones for `ANALYZE`.
+_OF_SQLITE = {("table", name) for name in ("sqlite_sequence", "sqlite_stat1", "sqlite_stat4")}
+
+_EMBEDDINGS = re.compile(r"embeddings_([1-9]\d{0,17})")
+
+_LEDGER = ("table", "migrations")
+
+
+def check_owner(connection: sqlite3.Connection, path: Path) -> bool:
+    """Raise `StorageError` for the database of another program; returns whether there is nothing in it yet.
+
+    The file may be read without its log. A catalog without our id is known by its ledger: a copy by way of SQL has
+    lost the id.
+    """
+    application_id = _pragma(connection, "application_id")
+    if application_id == schema.APPLICATION_ID:
+        return False
+    definitions = {} if application_id else _definitions(connection)
+    is_empty = not (application_id or definitions or _pragma(connection, "user_version"))
+    if not is_empty and definitions.get(_LEDGER) != _made_by(schema.MIGRATIONS[:1])[_LEDGER]:
+        raise StorageError(f"{path} is the database of another program", "choose another place with -C")
+    return is_empty
+
+
+def check(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema version of an open catalog, 0 for an empty file.
+
+    Raises `StorageError` for the database of another program, or for one with definitions that are not mmsearch's,
+    `CollectionVersionError` for a later version.
+    """
+    check_owner(connection, path)
+    schema.check_version(connection, str(path.parent))
+    version = schema.version_of(connection)
+    wanted, found = _made_by(schema.MIGRATIONS[:version]), _definitions(connection)
+    for kind, name in sorted(found.keys() | wanted.keys()):
+        if (kind, name) not in found:
+            raise _refusal(path, f"lacks the {kind} {name!r}")
+        if found[kind, name] != wanted.get((kind, name), _embeddings(kind, name)):
+            raise _refusal(path, f"holds something that mmsearch has not made: the {kind} {name!r}")
+    return version
+
+
+def _refusal(path: Path, what: str) -> StorageError:
+    hint = "`mmsearch doctor --repair` copies what is good of it into a new one"
+    return StorageError(f"the catalog in {path.parent} {what}", hint)
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
+def _definitions(connection: sqlite3.Connection) -> _Definitions:
+    """All but what SQLite makes by itself. Blanks count as one, whatever was between the words."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+    return {(kind, name): " ".join(str(sql).split()) for kind, name, sql in rows if (kind, name) not in _OF_SQLITE}
+
+
+@lru_cache
+def _made_by(migrations: tuple[tuple[str, str], ...]) -> _Definitions:
+    """What these migrations make: 0.3 ms."""
+    with closing(sqlite3.connect(":memory:")) as made:
+        for _, script in migrations:
+            made.executescript(script)
+        return _definitions(made)
+
+
+def _embeddings(kind: str, name: str) -> str | None:
+    """The definition of an encoder's table of embeddings, None for anything else."""
+    number = _EMBEDDINGS.fullmatch(name) if kind == "table" else None
+    return " ".join(schema.embeddings_definition(int(number[1])).split()) if number else None

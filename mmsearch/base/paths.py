@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from mmsearch.base.errors import UsageError
@@ -31,3 +32,16 @@ def make_private(folder: Path) -> None:
 def is_within(path: str, folder: str) -> bool:
     """Whether an absolute path is a folder's own or lies below it."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def nearest(path: str, folders: Collection[str]) -> str | None:
+    """The one of `folders` (best a set) that an absolute path is, or lies in most closely; None where there is none.
+
+    As quick for very many folders as for few.
+    """
+    while path not in folders:
+        above = os.path.dirname(path)
+        if above == path:
+            return None
+        path = above
+    return path

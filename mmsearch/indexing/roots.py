@@ -7,12 +7,12 @@ the mount point of an unmounted disk looks like. Its images stay in the collecti
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mmsearch.base.errors import SourceError
 from mmsearch.base.events import Summary
-from mmsearch.base.paths import absolute, is_within
+from mmsearch.base.paths import absolute, nearest
 from mmsearch.base.records import RootRecord, ScanOptions
 from mmsearch.indexing import passed_over, scan
 from mmsearch.indexing.scan_thread import Subtree
@@ -47,20 +47,20 @@ def plan(
     A named folder that is a known root, or lies in one, may be offline. Raises `SourceError` for any other that cannot
     be read.
     """
-    known = catalog.roots.all()
+    known = {root.path: root for root in catalog.roots.all()}
     made = Plan()
-    for root in known:
-        if sources is None or any(is_within(path, root.path) or is_within(root.path, path) for path in sources):
-            _look_for(root, made, notice)
+    for root in _concerned(known, sources):
+        _look_for(root, made, notice)
+    offline = frozenset(made.offline)
     if sources is None:
-        roots = [Subtree(root.path, root.path, root.options) for root in known if root.path in made.online]
+        roots = [Subtree(path, path, known[path].options) for path in made.online]
         made.subtrees.extend(_outermost(roots))
         made.roots.extend(_outermost(roots) if len(made.subtrees) < len(roots) else [])
     else:
-        chosen = [subtree for path in sources if (subtree := _subtree(path, known, options, made.offline))]
+        chosen = [subtree for path in sources if (subtree := _subtree(path, known, options, offline))]
         made.subtrees.extend(_outermost(chosen))
         made.roots.extend(subtree for subtree in made.subtrees if subtree.path == subtree.root)
-    made.subtrees[:] = [replace(subtree, kept=tuple(made.offline)) for subtree in made.subtrees]
+    made.subtrees[:] = [replace(subtree, kept=offline) for subtree in made.subtrees]
     return made
 
 
@@ -104,6 +104,19 @@ def existing_folder(path: str | os.PathLike[str]) -> str:
     return folder
 
 
+def _concerned(known: Mapping[str, RootRecord], sources: Sequence[str] | None) -> Iterator[RootRecord]:
+    """The known roots that lie in one of the folders `sources`, or have one in them; all where None is named."""
+    named = frozenset(sources or ())
+    above = set()
+    for path in named:
+        while (root := nearest(path, known.keys())) and root not in above:
+            above.add(root)
+            path = os.path.dirname(root)
+    for path, record in known.items():
+        if sources is None or path in above or nearest(path, named) is not None:
+            yield record
+
+
 def _look_for(root: RootRecord, made: Plan, notice: Callable[[str], None]) -> None:
     why = scan.absence(root.path, may_be_empty=not root.images)
     if why is None:
@@ -115,25 +128,25 @@ def _look_for(root: RootRecord, made: Plan, notice: Callable[[str], None]) -> No
 
 
 def _subtree(
-    path: str, known: Sequence[RootRecord], options: ScanOptions | None, offline: Sequence[str]
+    path: str, known: Mapping[str, RootRecord], options: ScanOptions | None, offline: Collection[str]
 ) -> Subtree | None:
     """What to scan for a folder that the user named; None for one that is offline."""
-    above = [root for root in known if is_within(path, root.path)]
-    nearest = max(above, key=lambda root: len(root.path), default=None)
-    if nearest and nearest.path in offline:
+    root = nearest(path, known.keys())
+    if root in offline:
         return None
     existing_folder(path)
-    if nearest is None:
+    if root is None:
         return Subtree(path, path, options or ScanOptions())
-    return Subtree(path, nearest.path, options or nearest.options)
+    return Subtree(path, root, options or known[root].options)
 
 
 def _outermost(subtrees: Sequence[Subtree]) -> list[Subtree]:
     """The subtrees that lie in no other, each once."""
-    paths = [subtree.path for subtree in subtrees]
+    by_path: dict[str, Subtree] = {}
+    for subtree in subtrees:
+        by_path.setdefault(subtree.path, subtree)
     return [
         subtree
-        for number, subtree in enumerate(subtrees)
-        if subtree.path not in paths[:number]
-        and not any(subtree.path != other and is_within(subtree.path, other) for other in paths)
+        for path, subtree in by_path.items()
+        if os.path.dirname(path) == path or nearest(os.path.dirname(path), by_path.keys()) is None
     ]

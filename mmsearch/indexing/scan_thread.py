@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmsearch.base.events import Skipped
-from mmsearch.base.paths import is_within
+from mmsearch.base.paths import nearest
 from mmsearch.base.records import FileRecord, ScanOptions
 from mmsearch.indexing import scan
 from mmsearch.indexing.passed_over import Kind, kind_of_file
@@ -29,7 +29,7 @@ class Subtree:
     path: str
     root: str
     options: ScanOptions
-    kept: tuple[str, ...] = ()
+    kept: frozenset[str] = frozenset()
 
 
 class Scanner:
@@ -90,7 +90,7 @@ class Scanner:
             if self._stop.is_set():
                 return
             number = catalog.files.folder_id(folder.path)
-            if any(is_within(folder.path, kept) for kept in subtree.kept):
+            if nearest(folder.path, subtree.kept) is not None:
                 continue
             self.passed_over.update(folder.passed_over.values())
             if number is not None and not (folder.files or folder.unreadable):
@@ -107,10 +107,10 @@ class Scanner:
 
     def _list_gone(self, catalog: Catalog, subtree: Subtree, seen: set[int], unreadable: list[str]) -> None:
         """List what is known of folders in which nothing was found, unless their disk has gone during the scan."""
-        is_there = False
+        is_there, untouchable = False, subtree.kept.union(unreadable)
         for number, path in catalog.files.folders_at(subtree.path):
-            untouched = any(is_within(path, other) for other in (*unreadable, *subtree.kept))
-            known = {} if number in seen or untouched else catalog.files.known_in(number)
+            is_left = number in seen or nearest(path, untouchable) is not None
+            known = {} if is_left else catalog.files.known_in(number)
             if not known:
                 continue
             why = None if is_there else scan.absence(subtree.root, may_be_empty=False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.base.paths import nearest
 from mmsearch.base.records import Hit, ImageRecord
 from mmsearch.query.query import Query
 from mmsearch.searching import near_duplicates, rerank
@@ -149,13 +150,11 @@ class Answering:
     def _hits(self, query: Query, found: Found, view: View) -> list[Hit]:
         """The first of what was found, best first, as hits; near-duplicates once, where that is asked for."""
         counts = _counts(query, found, view) if query.diverse else dict.fromkeys(range(len(found)), 0)
+        offline = frozenset(self.offline)
         return [
-            Hit(rank, *found[row], self._is_offline(found[row][1].path), duplicates=more)
+            Hit(rank, *found[row], nearest(found[row][1].path, offline) is not None, duplicates=more)
             for rank, (row, more) in enumerate(list(counts.items())[: query.top], 1)
         ]
-
-    def _is_offline(self, path: str) -> bool:
-        return any(_is_below(path, folder) for folder in self.offline)
 
 
 def _wanted(queries: Sequence[Query]) -> int:
@@ -188,7 +187,3 @@ def _needs_more(answer: Answer, scored: Scored) -> bool:
     if len(answer.hits) >= answer.query.top:
         return False
     return answer.query.min_score is None or not (scored.scores < answer.query.min_score).any()
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path.startswith(folder.rstrip(os.sep) + os.sep)

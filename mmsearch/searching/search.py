@@ -102,11 +102,9 @@ class Searcher:
         """Read which folders are offline, and say so where that leaves out images and has not been said yet."""
         before, self._offline = self._offline, self._catalog.roots.offline()
         if self._offline and self._offline != before and not all(query.offline for query in queries):
-            few = self._offline[:3]
             verb, pronoun = ("are", "they are") if len(self._offline) > 1 else ("is", "it is")
-            more = f" and {len(self._offline) - len(few)} more" if len(self._offline) > len(few) else ""
             self._notice(
-                f"{', '.join(few)}{more} {verb} offline: images there are left out unless --offline is given;"
+                f"{_few(self._offline)} {verb} offline: images there are left out unless --offline is given;"
                 f" `mmsearch index` checks whether {pronoun} back"
             )
 
@@ -114,11 +112,12 @@ class Searcher:
         return Selection(query.filters, () if query.offline else self._offline)
 
     def _call_empty(self, selection: Selection) -> None:
-        """Say once of a folder that was asked for that nothing below it is indexed: it may be misspelt."""
-        for folder in selection.filters.below:
-            if folder not in self._called_empty and not self._catalog.files.count(folder):
-                self._called_empty.add(folder)
-                self._notice(f"no indexed images in {folder}; `mmsearch info` lists the folders")
+        """Say once of folders that were asked for that nothing below them is indexed: they may be misspelt."""
+        new = [folder for folder in selection.filters.below if folder not in self._called_empty]
+        empty = [folder for folder in dict.fromkeys(new) if not self._catalog.files.count(folder)]
+        self._called_empty.update(empty)
+        if empty:
+            self._notice(f"no indexed images in {_few(empty)}; `mmsearch info` lists the folders")
 
     # --- vectors and advice ---
 
@@ -153,3 +152,9 @@ def _texts(queries: Sequence[Query]) -> list[str]:
 def _is_weak(hits: Sequence[Hit]) -> bool:
     """Whether no result is likely, or of none that can be told."""
     return all(hit.confidence is None or hit.confidence < config.LIKELY for hit in hits)
+
+
+def _few(folders: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    first, more = folders[:3], len(folders) - 3
+    return f"{', '.join(first)}{f' and {more:,} more' if more > 0 else ''}"

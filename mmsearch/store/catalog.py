@@ -13,6 +13,7 @@ from mmsearch.store.embeddings import EmbeddingTables
 from mmsearch.store.encoders import Encoders
 from mmsearch.store.encoders import StoredEncoder as StoredEncoder
 from mmsearch.store.files import Files
+from mmsearch.store.lists import Lists
 from mmsearch.store.roots import Roots
 from mmsearch.store.vector_files import VectorFile as VectorFile
 from mmsearch.store.vector_files import VectorFiles
@@ -33,8 +34,9 @@ class Catalog:
         self.encoders = Encoders(self.database)
         self.vector_files = VectorFiles(self.database)
         self.embeddings = EmbeddingTables(self.database, self.vector_files)
-        self.contents = Contents(self.database, self.encoders)
-        self.files = Files(self.database, self.contents)
+        self.lists = Lists(self.database)
+        self.contents = Contents(self.database, self.encoders, self.lists)
+        self.files = Files(self.database, self.contents, self.lists)
         self.roots = Roots(self.database, self.files)
 
     def close(self) -> None:

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from mmsearch.base.errors import CollectionBusyError, CollectionNotFoundError, StorageError
 from mmsearch.base.paths import make_private
-from mmsearch.store import guard, identity, schema, selection
+from mmsearch.store import guard, identity, schema
+from mmsearch.store.distance import distance
 
 CATALOG_NAME = "catalog.sqlite3"
 
@@ -146,7 +147,7 @@ def address(path: Path, mode: str) -> str:
 def open_file(path: Path, mode: str) -> sqlite3.Connection:
     """Open a database file, whatever is in it, in a mode of SQLite's URIs."""
     connection = guard.connect(address(path, mode), BUSY_SECONDS)
-    connection.create_function("distance_km", 4, selection.distance, deterministic=True)
+    connection.create_function("distance_km", 4, distance, deterministic=True)
     return connection
 
 

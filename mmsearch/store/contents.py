@@ -9,7 +9,8 @@ from mmsearch.base.records import ImageFacts
 from mmsearch.store import schema
 from mmsearch.store.database import Database, marks
 from mmsearch.store.encoders import Encoders
-from mmsearch.store.selection import Selection
+from mmsearch.store.lists import Lists
+from mmsearch.store.selection import Selection, joins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 class Contents:
     """The different contents of the indexed files. Methods that write expect to be inside a transaction."""
 
-    def __init__(self, database: Database, encoders: Encoders) -> None:
+    def __init__(self, database: Database, encoders: Encoders, lists: Lists) -> None:
         self._db = database
         self._encoders = encoders
+        self._lists = lists
 
     def id_of(self, content_hash: bytes) -> int | None:
         """The id of the content with this hash, None for one that is not known."""
@@ -38,9 +40,9 @@ class Contents:
 
     def ids(self, selection: Selection) -> NDArray[np.int64]:
         """Ids of all contents with a selected file, ascending, int64 (n,)."""
-        where, values = selection.sql()
+        where, values = selection.sql(self._lists)
         return self._db.ids(
-            f"SELECT DISTINCT content_id FROM images {selection.joins()} WHERE {where} ORDER BY content_id", values
+            f"SELECT DISTINCT content_id FROM images {joins(where)} WHERE {where} ORDER BY content_id", values
         )
 
     def count(self) -> int:

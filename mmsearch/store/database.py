@@ -68,6 +68,19 @@ class Database:
         """Run a statement; how many rows it changed."""
         return self._connection.execute(sql, tuple(values)).rowcount
 
+    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for each row of values: for all or none, within a transaction or not. Raises
+        `StorageError`."""
+        with database.translated(self.folder):
+            self._connection.execute("SAVEPOINT many")
+            try:
+                self._connection.executemany(sql, rows)
+            except BaseException:
+                self._connection.execute("ROLLBACK TO many")
+                raise
+            finally:
+                self._connection.execute("RELEASE many")
+
     def insert(self, sql: str, values: Iterable[Any]) -> int:
         """Run an INSERT of one row; its id."""
         number = self._connection.execute(sql, tuple(values)).lastrowid

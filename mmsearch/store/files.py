@@ -9,7 +9,8 @@ from typing import Any
 from mmsearch.base.records import FileRecord, ImageFacts, ImageRecord
 from mmsearch.store.contents import Contents
 from mmsearch.store.database import Database, chunks, marks
-from mmsearch.store.selection import DATE, Selection, below
+from mmsearch.store.lists import Lists, below
+from mmsearch.store.selection import DATE, Selection
 
 _IMAGE_COLUMNS = """
     images.id, folders.path, images.name, images.size, images.mtime_ns, contents.id, contents.hash, contents.width,
@@ -23,9 +24,10 @@ _ALL = Selection()
 class Files:
     """The known files. Methods that write expect to be inside a transaction."""
 
-    def __init__(self, database: Database, contents: Contents) -> None:
+    def __init__(self, database: Database, contents: Contents, lists: Lists) -> None:
         self._db = database
         self._contents = contents
+        self._lists = lists
 
     # --- by folder ---
 
@@ -111,7 +113,7 @@ class Files:
     def of_contents(self, content_ids: Sequence[int], selection: Selection = _ALL) -> dict[int, list[ImageRecord]]:
         """The selected files of each content, in byte order of their paths. Contents without any are missing."""
         found: dict[int, list[ImageRecord]] = {}
-        where, values = selection.sql()
+        where, values = selection.sql(self._lists)
         for part in chunks(content_ids):
             sql = f"SELECT {_IMAGE_COLUMNS} WHERE contents.id IN ({marks(part)}) AND {where}"
             for row in self._db.all(sql, [*part, *values]):
@@ -137,7 +139,7 @@ class Files:
 
     def latest(self, selection: Selection, limit: int) -> list[ImageRecord]:
         """The selected files, newest first (by EXIF date, else file time); those of one second by path."""
-        where, values = selection.sql()
+        where, values = selection.sql(self._lists)
         order = f"ORDER BY {DATE} DESC, folders.path, images.name LIMIT ?"
         return [_image(row) for row in self._db.all(f"SELECT {_IMAGE_COLUMNS} WHERE {where} {order}", [*values, limit])]
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from mmsearch.base.records import RootRecord, ScanOptions
 from mmsearch.store.database import Database, now
 from mmsearch.store.files import Files
-from mmsearch.store.selection import below
+from mmsearch.store.lists import below
 
 
 class Roots:

@@ -10,12 +10,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.query.filters import NO_FILTERS, Filters, Near
+from mmsearch.store.distance import EARTH_RADIUS
+from mmsearch.store.lists import IN_FOLDERS, IN_LIST, MATCHES_LIST, Lists
 
 if TYPE_CHECKING:
     from mmsearch.query.conditions import Comparison, Condition, Field
 
-# Kilometres. The Earth's mean radius (IUGG), and half its circumference, than which no two places are further apart.
-EARTH_RADIUS = 6371.0088
+# Kilometres: half the Earth's circumference, than which no two places are further apart.
 _FARTHEST = math.pi * EARTH_RADIUS
 
 # A file's path as text; the folder "/" ends in its separator already.
@@ -60,59 +61,37 @@ class Selection:
         """Whether it leaves out anything."""
         return bool(self.filters or self.outside)
 
-    def sql(self) -> tuple[str, list[Any]]:
-        """A condition on the joined tables `images`, `folders` and `contents`, and the values bound in it."""
-        parts = [*_on_folders(self.filters, self.outside), *_on_files(self.filters), *_on_photos(self.filters)]
+    def sql(self, lists: Lists) -> tuple[str, list[Any]]:
+        """A condition on the joined tables `images`, `folders` and `contents`, and the values bound in it.
+
+        Lists of values go into `lists`, so that it holds as well for many as for few.
+        """
+        parts = [*_on_folders(self, lists), *_on_files(self.filters, lists), *_on_photos(self.filters, lists)]
         where = " AND ".join(f"({sql})" for sql, _ in parts) or "TRUE"
         return where, [value for _, values in parts for value in values]
 
-    def joins(self) -> str:
-        """The joins that the condition needs beside `images`."""
-        where = self.sql()[0]
-        return " ".join(join for name, join in _TABLES.items() if f"{name}." in where)
 
-
-def below(path: str) -> tuple[bytes, bytes]:
-    """Bounds of the byte strings that start with a folder's path and a separator."""
-    stem = os.fsencode(path).rstrip(os.fsencode(os.sep))
-    separator = os.fsencode(os.sep)
-    return stem + separator, stem + bytes([separator[0] + 1])
-
-
-def distance(
-    latitude: float | None, longitude: float | None, other_latitude: float, other_longitude: float
-) -> float | None:
-    """Kilometres along a great circle between two places in degrees, by the haversine formula; None for no place.
-
-    The Earth is no sphere: the error is below 0.6 %. SQL knows it as `distance_km`, and could not tell an exception in
-    it from Ctrl-C: there is none for any numbers.
-    """
-    if latitude is None or longitude is None or not (math.isfinite(latitude) and math.isfinite(longitude)):
-        return None
-    from_, to = math.radians(latitude), math.radians(other_latitude)
-    turn = math.radians(other_longitude - longitude)
-    chord = math.sin((to - from_) / 2) ** 2 + math.cos(from_) * math.cos(to) * math.sin(turn / 2) ** 2
-    return 2 * EARTH_RADIUS * math.asin(math.sqrt(min(1.0, chord)))
+def joins(where: str) -> str:
+    """The joins that a condition needs beside `images`."""
+    return " ".join(join for name, join in _TABLES.items() if f"{name}." in where)
 
 
 _Part = tuple[str, Sequence[Any]]
 
 
-def _on_folders(filters: Filters, outside: tuple[str, ...]) -> list[_Part]:
+def _on_folders(selection: Selection, lists: Lists) -> list[_Part]:
     parts: list[_Part] = []
-    for folders, word in ((filters.below, "IN"), (outside, "NOT IN")):
+    inside = IN_FOLDERS.format("images.folder_id")
+    for sql, folders in ((inside, selection.filters.below), (f"NOT {inside}", selection.outside)):
         if folders:
-            inside = " OR ".join(["(path = ? OR (path > ? AND path < ?))"] * len(folders))
-            values = [value for folder in folders for value in (os.fsencode(folder), *below(folder))]
-            parts.append((f"images.folder_id {word} (SELECT id FROM folders WHERE {inside})", values))
+            parts.append((sql, [lists.of_folders(folders)] * 2))
     return parts
 
 
-def _on_files(filters: Filters) -> list[_Part]:
+def _on_files(filters: Filters, lists: Lists) -> list[_Part]:
     parts: list[_Part] = []
     if filters.glob:
-        matches = [_matches(pattern) for pattern in filters.glob]
-        parts.append((" OR ".join(sql for sql, _ in matches), [value for _, values in matches for value in values]))
+        parts.append(_matches(filters.glob, lists))
     for moment, sign in ((filters.after, ">="), (filters.before, "<")):
         if moment is not None:
             # Files' times are in UTC; dates of cameras have no zone.
@@ -130,13 +109,13 @@ def _on_files(filters: Filters) -> list[_Part]:
     return parts
 
 
-def _on_photos(filters: Filters) -> list[_Part]:
+def _on_photos(filters: Filters, lists: Lists) -> list[_Part]:
     parts: list[_Part] = []
     if filters.orientation:
         sign = {"landscape": ">", "portrait": "<", "square": "="}[filters.orientation]
         parts.append((f"contents.width {sign} contents.height", []))
     if filters.formats:
-        parts.append((f"contents.format IN ({', '.join('?' for _ in filters.formats)})", filters.formats))
+        parts.append((IN_LIST.format("contents.format"), [lists.of_texts(filters.formats)]))
     if filters.camera is not None:
         parts.append(("instr(lower(contents.camera), lower(CAST(? AS TEXT))) > 0", [os.fsencode(filters.camera)]))
     if filters.near:
@@ -148,12 +127,19 @@ def _on_photos(filters: Filters) -> list[_Part]:
     return parts
 
 
-def _matches(pattern: str) -> _Part:
-    if "/" not in pattern:
-        return f"{_NAME} GLOB CAST(? AS TEXT)", [os.fsencode(pattern)]
-    pattern = pattern.replace("/", os.sep)
-    whole = pattern if os.path.isabs(pattern) else f"*{os.sep}{pattern}"
-    return f"{_PATH} GLOB CAST(? AS TEXT)", [os.fsencode(whole)]
+def _matches(patterns: Sequence[str], lists: Lists) -> _Part:
+    """A pattern without a separator is compared with names, any other with whole paths; one without signs is looked up:
+    a list of very many names takes no longer than one."""
+    kinds: dict[str, list[str]] = {}
+    for pattern in patterns:
+        column, text = (_PATH, _whole(pattern.replace("/", os.sep))) if "/" in pattern else (_NAME, pattern)
+        condition = MATCHES_LIST if any(sign in text for sign in "*?[") else IN_LIST
+        kinds.setdefault(condition.format(column), []).append(text)
+    return " OR ".join(kinds), [lists.of_texts(texts) for texts in kinds.values()]
+
+
+def _whole(pattern: str) -> str:
+    return pattern if os.path.isabs(pattern) else f"*{os.sep}{pattern}"
 
 
 def _nanoseconds(moment: datetime) -> int:

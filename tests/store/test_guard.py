@@ -16,7 +16,7 @@ from mmsearch.base.errors import StorageError
 from mmsearch.base.records import FileRecord, ImageFacts
 from mmsearch.store import connection
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.selection import distance
+from mmsearch.store.distance import distance
 
 # Seconds; SQLite waits for a lock 30 times as long.
 _PROMPT = 5.0

@@ -20,11 +20,13 @@ Interpolation = Literal["bicubic", "bilinear", "nearest", "lanczos"]
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A regular file seen by a scan: its path, size in bytes and modification time in nanoseconds."""
+    """A regular file seen by a scan: its path, and what tells whether it has changed (`mmsearch.base.file_state`)."""
 
     path: str
     size: int
     mtime_ns: int
+    ctime_ns: int | None = None
+    inode: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +164,16 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """What a scan of a root takes in. Patterns have gitignore syntax, relative to the root."""
+    """What a scan of a root takes in. Patterns have gitignore syntax, relative to the root.
+
+    With `ignore_inode`, a file whose size and mtime are as before is not read again, whatever its ctime and inode say.
+    """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     hidden: bool = False
     follow_symlinks: bool = False
+    ignore_inode: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,10 +81,12 @@ class Collection:
         *,
         model: str | None = None,
         options: ScanOptions | None = None,
+        verify: bool = False,
         **run: Unpack[RunWords],
     ) -> Summary:
         """Index folders, recursively; None refreshes all known ones. Only what changed is encoded.
 
+        A file is read where its size, mtime, ctime or inode is not what it was; with `verify` every file is.
         `model` (an alias or any other form of `--model`) is for a new collection; for an existing one it must name its
         model. With `options` None each folder keeps the options it was last indexed with. Returns the counts; files
         that cannot be read are counted in `skipped` and listed by `info`. A known folder that is missing, or suddenly
@@ -96,7 +98,7 @@ class Collection:
         """
         from mmsearch.base.events import Finished
 
-        last = self._exhaust(self.add_events(dirs, model=model, options=options, **run))
+        last = self._exhaust(self.add_events(dirs, model=model, options=options, verify=verify, **run))
         assert isinstance(last, Finished)
         return last.summary
 
@@ -106,6 +108,7 @@ class Collection:
         *,
         model: str | None = None,
         options: ScanOptions | None = None,
+        verify: bool = False,
         **run: Unpack[RunWords],
     ) -> Iterator[Event]:
         """`add` as a stream of events (see `mmsearch.base.events`); setting `stop` ends it early, losing nothing."""
@@ -116,7 +119,7 @@ class Collection:
         sources, how = self._sources(dirs), RunOptions.of(run)
         load = partial(self._encoder.for_indexing, device=how.device, precision=how.precision)
         with self._writing("index", how.wait, how.stop, may_be_new=True) as catalog:
-            for event in index_run.run(catalog, sources, model, options, how, load):
+            for event in index_run.run(catalog, sources, model, options, how, load, verify=verify):
                 if isinstance(event, Finished):
                     finished = event
                 else:

@@ -23,6 +23,7 @@ import numpy as np
 from mmsearch.base import config
 from mmsearch.base.errors import SourceError, StorageError
 from mmsearch.base.events import Event, Finished, Skipped
+from mmsearch.base.file_state import state_of
 from mmsearch.base.paths import make_private
 from mmsearch.base.records import EncoderInfo, ScanOptions
 from mmsearch.collection.collection import Collection
@@ -143,8 +144,7 @@ def _content_of(catalog: Catalog, image: CaptionedImage) -> str | None:
         return image.content_hash
     known = catalog.files.at(image.path)
     try:
-        status = os.stat(image.path)
-        if known is not None and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        if known is not None and catalog.files.state_at(image.path) == state_of(os.stat(image.path)):
             return known.content_hash
         with open(image.path, "rb") as file:  # noqa: PTH123  (a path of any bytes)
             return content_hash(file).hex()

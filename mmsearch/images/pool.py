@@ -161,7 +161,7 @@ class DecodePool:
         self._stalls.clear(record.path)
         if "reason" in answer:
             return _refused(record, answer)
-        seen = FileRecord(record.path, answer["size"], answer["mtime_ns"])
+        seen = FileRecord(record.path, *answer["state"])
         content_hash = bytes.fromhex(answer["hash"])
         if self._known(content_hash):
             worker.tell({"pixels": False})

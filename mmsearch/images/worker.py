@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 from mmsearch.base import long_paths
+from mmsearch.base.file_state import state_of
 from mmsearch.base.records import Preprocess
 from mmsearch.images.content_hash import content_hash
 
@@ -111,7 +112,7 @@ def _serve(path: str, settings: _Settings, requests: IO[bytes], answers: IO[byte
             digest = content_hash(file).hex()
             file.seek(0)
             spent = time.perf_counter() - started
-            seen = {"hash": digest, "size": before.st_size, "mtime_ns": before.st_mtime_ns, "seconds": spent}
+            seen = {"hash": digest, "state": state_of(before), "seconds": spent}
             _answer(answers, seen)
             if json.loads(requests.readline())["pixels"]:
                 fields, pixels = _decode(file, settings)

@@ -52,7 +52,7 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Waiting:
-    """A file in the decoding window; `future` is None for one that is gone."""
+    """A file in the decoding window; `future` is None for one that is not to be read."""
 
     work: Work
     future: Future[Decoded] | None
@@ -221,7 +221,9 @@ class Indexer:
         counts, arrived, left, passed_over = Summary(), Counter[int](), Counter[int](), Counter[Kind]()
         with self._catalog.transaction():
             for entry in batch.entries:
-                if isinstance(entry, Work):
+                if isinstance(entry, Work) and entry.kind == "same":
+                    self._catalog.files.note(entry.record)
+                elif isinstance(entry, Work):
                     content = self._catalog.files.remove(entry.record.path)
                     left.update([content] if content is not None else [])
                     counts.removed += content is not None

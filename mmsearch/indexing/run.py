@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from mmsearch.base import config
 from mmsearch.base.errors import ModelMismatchError
@@ -24,11 +25,14 @@ def run(
     options: ScanOptions | None,
     how: RunOptions,
     load: Callable[[str, EncoderInfo | None], Encoder],
+    *,
+    verify: bool = False,
 ) -> Iterator[Event]:
     """Index the folders `sources`, absolute paths (None: all known roots); the last event is `Finished`.
 
-    The caller holds the writer lock. `options` None keeps those of each root. `load` is given the model's name and
-    what the catalog knows of it, in a thread of its own; setting `how.stop` ends the run after the batch in flight.
+    The caller holds the writer lock. `options` None keeps those of each root; with `verify` all files are read again.
+    `load` is given the model's name and what the catalog knows of it, in a thread of its own; setting `how.stop` ends
+    the run after the batch in flight.
     Raises `SourceError`, `ModelMismatchError`, and what `load` raises.
     """
     _check_model(catalog, model)
@@ -47,7 +51,7 @@ def run(
             planned.store(catalog)
     indexer = Indexer(
         catalog,
-        planned.subtrees,
+        [replace(subtree, verify=verify) for subtree in planned.subtrees],
         lambda: load(choice.spec(), choice.stored),
         choice.preprocess,
         how,

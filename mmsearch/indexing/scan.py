@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mmsearch.base import long_paths
+from mmsearch.base.file_state import State, state_of
 from mmsearch.base.records import ScanOptions
 from mmsearch.indexing.passed_over import Kind
 
-# Files directly in one folder: (size in bytes, mtime in ns) by name. Names are bytes, as the file system and the
+# Files directly in one folder: the state of each by name. Names are bytes, as the file system and the
 # catalog have them: a run over 100,000 unchanged files then decodes and encodes none.
-Files = Mapping[bytes, tuple[int, int]]
+Files = Mapping[bytes, State]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +32,67 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class FolderChanges:
-    """A folder against what was known of it, as file names in byte order. `unchanged` counts indexed files."""
+    """A folder against what was known of it, as file names in byte order. `unchanged` counts indexed files.
+
+    `changed` may have changed: only reading them can tell. `noted` have not, but their ctime or inode is another.
+    """
 
     new: list[bytes] = field(default_factory=list)
     changed: list[bytes] = field(default_factory=list)
+    noted: list[bytes] = field(default_factory=list)
     unchanged: int = 0
     gone: list[bytes] = field(default_factory=list)
 
 
 def compare(
-    files: Files, known: Files, *, failed: Collection[bytes] = (), unreadable: Collection[bytes] = ()
+    files: Files,
+    known: Files,
+    *,
+    failed: Collection[bytes] = (),
+    unreadable: Collection[bytes] = (),
+    verify: bool = False,
+    ignore_inode: bool = False,
 ) -> FolderChanges:
-    """Sort a folder's files into new, changed (size or mtime differs), unchanged and gone.
+    """Sort a folder's files into new, changed, unchanged and gone.
 
     `failed` are those of the known files that are not indexed. Files named in `unreadable` are none of these: what is
-    known of them stays as it is.
+    known of them stays as it is. With `verify` all known files count as changed; with `ignore_inode` only those whose
+    size or mtime differs.
     """
-    if files == known:
+    if files == known and not verify:
         return FolderChanges(unchanged=len(files) - len(failed))
-    same = {name for name, state in files.items() if known.get(name) == state}
+    both = [name for name in files if name in known]
+    changed = set(both) if verify else _changed(files, known, both, ignore_inode=ignore_inode)
+    same = [name for name in both if name not in changed]
     return FolderChanges(
         new=[name for name in files if name not in known],
-        changed=[name for name in files if name in known and name not in same],
-        unchanged=len(same.difference(failed)),
+        changed=[name for name in both if name in changed],
+        noted=[name for name in same if files[name] != known[name] and not ignore_inode],
+        unchanged=len(set(same).difference(failed)),
         gone=[name for name in known if name not in files and name not in unreadable],
     )
+
+
+def _changed(files: Files, known: Files, names: Sequence[bytes], *, ignore_inode: bool) -> set[bytes]:
+    """Those of the files that may hold something else than before.
+
+    Size and mtime can be the same by accident, or because somebody has set the time; the ctime is the system's own.
+    Where it is no more than a copy of the mtime (FAT, many network file systems), the inode tells of a file that was
+    put in the place of another. But there each mount may number all files anew: an inode alone says nothing where no
+    file of the folder has kept its own.
+    """
+    changed = {name for name in names if files[name][:2] != known[name][:2]}
+    if ignore_inode:
+        return changed
+    changed.update(name for name in names if _differ(files[name][2], known[name][2]))
+    renumbered = [name for name in names if _differ(files[name][3], known[name][3])]
+    if len(renumbered) == 1 or any(files[name][3] == known[name][3] is not None for name in names):
+        changed.update(renumbered)
+    return changed
+
+
+def _differ(now: int | None, before: int | None) -> bool:
+    return now is not None and before is not None and now != before
 
 
 def absence(path: str, *, may_be_empty: bool) -> str | None:
@@ -112,7 +149,7 @@ def _only_matching(folder: Folder, relative: str, match: Callable[[str, bool], b
 
 def _read(path: bytes, options: ScanOptions, report: Callable[[str, OSError], None]) -> tuple[Folder, list[bytes]]:
     """A folder, and the whole paths of the folders directly in it."""
-    files: dict[bytes, tuple[int, int]] = {}
+    files: dict[bytes, State] = {}
     below: list[bytes] = []
     unreadable: list[bytes] = []
     passed_over: dict[bytes, Kind] = {}
@@ -122,8 +159,7 @@ def _read(path: bytes, options: ScanOptions, report: Callable[[str, OSError], No
                 continue
             try:
                 if entry.is_file(follow_symlinks=options.follow_symlinks):
-                    status = entry.stat(follow_symlinks=options.follow_symlinks)
-                    files[name] = (status.st_size, status.st_mtime_ns)
+                    files[name] = state_of(entry.stat(follow_symlinks=options.follow_symlinks))
                 elif entry.is_dir(follow_symlinks=options.follow_symlinks):
                     below.append(os.path.join(path, name))
                 else:

@@ -23,13 +23,15 @@ from mmsearch.store.catalog import Catalog
 class Subtree:
     """A folder to scan: `path` is `root` or lies below it; patterns of `options` are relative to `root`. Absolute.
 
-    What is known at and below the folders in `kept` stays as it is, whatever is there now.
+    What is known at and below the folders in `kept` stays as it is, whatever is there now. With `verify` every file is
+    read again.
     """
 
     path: str
     root: str
     options: ScanOptions
     kept: frozenset[str] = frozenset()
+    verify: bool = False
 
 
 class Scanner:
@@ -100,8 +102,15 @@ class Scanner:
             else:
                 seen.add(number)
                 known, failed = catalog.files.known_in(number), catalog.files.failed_in(number)
-                changes = scan.compare(folder.files, known, failed=failed, unreadable=folder.unreadable)
-                self._count_known(folder.files, known, failed)
+                changes = scan.compare(
+                    folder.files,
+                    known,
+                    failed=failed,
+                    unreadable=folder.unreadable,
+                    verify=subtree.verify,
+                    ignore_inode=subtree.options.ignore_inode,
+                )
+                self._count_known(folder.files, changes, failed)
             self._list(folder, changes)
         self._list_gone(catalog, subtree, seen, unreadable)
 
@@ -120,19 +129,22 @@ class Scanner:
             is_there = True
             self._list(scan.Folder(path, {}), scan.compare({}, known))
 
-    def _count_known(self, files: scan.Files, known: scan.Files, failed: Mapping[bytes, bool]) -> None:
+    def _count_known(self, files: scan.Files, changes: scan.FolderChanges, failed: Mapping[bytes, bool]) -> None:
         """Count the files that an earlier run has found to be no images, as far as they have not changed."""
+        changed = set(changes.changed)
         self.passed_over.update(
             kind_of_file(name)
             for name, is_no_image in failed.items()
-            if is_no_image and files.get(name) == known.get(name)
+            if is_no_image and name in files and name not in changed
         )
 
     def _list(self, folder: scan.Folder, changes: scan.FolderChanges) -> None:
         self.unchanged += changes.unchanged
-        self.to_do += len(changes.new) + len(changes.changed) + len(changes.gone)
+        self.to_do += len(changes.new) + len(changes.changed) + len(changes.noted) + len(changes.gone)
         for name in sorted([*changes.new, *changes.changed]):
             path = os.path.join(folder.path, os.fsdecode(name))
             self.work.put(Work("file", FileRecord(path, *folder.files[name])))
+        for name in changes.noted:
+            self.work.put(Work("same", FileRecord(os.path.join(folder.path, os.fsdecode(name)), *folder.files[name])))
         for name in changes.gone:
             self.work.put(Work("gone", FileRecord(os.path.join(folder.path, os.fsdecode(name)), 0, 0)))

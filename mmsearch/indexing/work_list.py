@@ -19,9 +19,10 @@ _READ_BYTES = 64 * 1024
 
 
 class Work(NamedTuple):
-    """One thing to do: index a file that is new or changed, or forget one that is gone (size and mtime are 0 then)."""
+    """One thing to do: index a file that is new or may have changed, note the ctime and inode of one that is the same,
+    or forget one that is gone (size and mtime are 0 then)."""
 
-    kind: Literal["file", "gone"]
+    kind: Literal["file", "same", "gone"]
     record: FileRecord
 
 
@@ -38,7 +39,9 @@ class WorkList:
         self._closed = False
 
     def put(self, work: Work) -> None:
-        line = json.dumps((work.kind, work.record.path, work.record.size, work.record.mtime_ns)).encode() + b"\n"
+        file = work.record
+        fields = (work.kind, file.path, file.size, file.mtime_ns, file.ctime_ns, file.inode)
+        line = json.dumps(fields).encode() + b"\n"
         with self._changed, _translated():
             self._file.seek(self._written)
             self._file.write(line)
@@ -60,8 +63,8 @@ class WorkList:
                     self._refill()
             if not self._ready:
                 return None
-            kind, path, size, mtime_ns = json.loads(self._ready.popleft())
-            return Work(kind, FileRecord(path, size, mtime_ns))
+            kind, *fields = json.loads(self._ready.popleft())
+            return Work(kind, FileRecord(*fields))
 
     @property
     def finished(self) -> bool:

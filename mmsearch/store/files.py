@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mmsearch.base.file_state import State
 from mmsearch.base.records import FileRecord, ImageFacts, ImageRecord
 from mmsearch.store.contents import Contents
 from mmsearch.store.database import Database, chunks, marks
@@ -45,14 +46,24 @@ class Files:
         row = self._db.one("SELECT id FROM folders WHERE path = ?", (os.fsencode(path),))
         return row[0] if row else None
 
-    def known_in(self, folder_id: int) -> dict[bytes, tuple[int, int]]:
-        """(size, mtime_ns) of each known file directly in a folder by name, indexed or not."""
+    def known_in(self, folder_id: int) -> dict[bytes, State]:
+        """The state of each known file directly in a folder by name, indexed or not."""
         rows = self._db.all(
-            "SELECT name, size, mtime_ns FROM images WHERE folder_id = ?1"
-            " UNION ALL SELECT name, size, mtime_ns FROM failures WHERE folder_id = ?1",
+            "SELECT name, size, mtime_ns, ctime_ns, inode FROM images WHERE folder_id = ?1"
+            " UNION ALL SELECT name, size, mtime_ns, ctime_ns, inode FROM failures WHERE folder_id = ?1",
             (folder_id,),
         )
-        return {name: (size, mtime_ns) for name, size, mtime_ns in rows}
+        return {name: (size, mtime, ctime, inode) for name, size, mtime, ctime, inode in rows}
+
+    def state_at(self, path: str) -> State | None:
+        """The state of an indexed file, None for one that is not indexed."""
+        folder, name = os.path.split(path)
+        state: State | None = self._db.one(
+            "SELECT size, mtime_ns, ctime_ns, inode FROM images WHERE name = ?"
+            " AND folder_id = (SELECT id FROM folders WHERE path = ?)",
+            (os.fsencode(name), os.fsencode(folder)),
+        )
+        return state
 
     def failed_in(self, folder_id: int) -> dict[bytes, bool]:
         """The files directly in a folder that could not be indexed, by name: whether each is no image at all."""
@@ -73,10 +84,11 @@ class Files:
         folder, name = self._folder_and_name(record.path)
         before = self._db.one("SELECT content_id FROM images WHERE folder_id = ? AND name = ?", (folder, name))
         self._db.run(
-            "INSERT INTO images (folder_id, name, size, mtime_ns, content_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT"
-            " (folder_id, name)"
-            " DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, content_id = excluded.content_id",
-            (folder, name, record.size, record.mtime_ns, content_id),
+            "INSERT INTO images (folder_id, name, size, mtime_ns, ctime_ns, inode, content_id)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (folder_id, name)"
+            " DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,"
+            " inode = excluded.inode, content_id = excluded.content_id",
+            (folder, name, record.size, record.mtime_ns, record.ctime_ns, record.inode, content_id),
         )
         self._db.run("DELETE FROM failures WHERE folder_id = ? AND name = ?", (folder, name))
         if before and before[0] != content_id:
@@ -87,10 +99,21 @@ class Files:
         """Record that a file cannot be indexed; with `retry` the next run tries it again, changed or not."""
         folder, name = self._folder_and_name(record.path)
         self._remove_image(folder, name)
-        state = (record.size, -1 if retry else record.mtime_ns)
+        state = (record.size, -1 if retry else record.mtime_ns, record.ctime_ns, record.inode)
         self._db.run(
-            "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?)", (folder, name, *state, reason, ignored)
+            "INSERT OR REPLACE INTO failures (folder_id, name, size, mtime_ns, ctime_ns, inode, reason, ignored)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (folder, name, *state, reason, ignored),
         )
+
+    def note(self, record: FileRecord) -> None:
+        """Store the ctime and inode of a known file that is otherwise as it was."""
+        folder, name = self._folder_and_name(record.path)
+        for table in ("images", "failures"):
+            self._db.run(
+                f"UPDATE {table} SET ctime_ns = ?, inode = ? WHERE folder_id = ? AND name = ?",
+                (record.ctime_ns, record.inode, folder, name),
+            )
 
     def remove(self, path: str) -> int | None:
         """Forget a file. Returns the id of the content that it had, None where it was not indexed."""

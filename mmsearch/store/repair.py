@@ -129,4 +129,8 @@ class Checks:
 
     def _fail_again(self, folder: bytes, name: bytes, size: int) -> None:
         number = self._db.one("SELECT id FROM folders WHERE path = ?", (folder,))[0]
-        self._db.run("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, -1, ?, 0)", (number, name, size, _WHY))
+        self._db.run(
+            "INSERT OR REPLACE INTO failures (folder_id, name, size, mtime_ns, reason, ignored)"
+            " VALUES (?, ?, ?, -1, ?, 0)",
+            (number, name, size, _WHY),
+        )

@@ -109,6 +109,16 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ) STRICT;
         """,
     ),
+    (
+        "ctime and inode of files",
+        """
+        -- They tell that a file may hold something else although its size and mtime are the same. NULL: not known yet.
+        ALTER TABLE images ADD COLUMN ctime_ns INTEGER;
+        ALTER TABLE images ADD COLUMN inode INTEGER;
+        ALTER TABLE failures ADD COLUMN ctime_ns INTEGER;
+        ALTER TABLE failures ADD COLUMN inode INTEGER;
+        """,
+    ),
 )
 
 VERSION = len(MIGRATIONS)
@@ -119,17 +129,12 @@ def embeddings_table(encoder_id: int) -> str:
     return f"embeddings_{int(encoder_id)}"
 
 
-def embeddings_definition(encoder_id: int) -> str:
-    """The statement that makes an encoder's table."""
-    return (
+def create_embeddings_table(connection: sqlite3.Connection, encoder_id: int) -> None:
+    """Make the table for a new encoder."""
+    connection.execute(
         f"CREATE TABLE {embeddings_table(encoder_id)} ("
         "content_id INTEGER PRIMARY KEY REFERENCES contents (id) ON DELETE CASCADE, vector BLOB NOT NULL) STRICT"
     )
-
-
-def create_embeddings_table(connection: sqlite3.Connection, encoder_id: int) -> None:
-    """Make the table for a new encoder."""
-    connection.execute(embeddings_definition(encoder_id))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

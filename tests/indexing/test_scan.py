@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from long_folders import DEPTH, deep_folder
 
 from mmsearch.base import long_paths
+from mmsearch.base.file_state import State
 from mmsearch.base.records import ScanOptions
 from mmsearch.indexing import scan
 
@@ -50,7 +51,8 @@ def names(root: Path, options: ScanOptions | None = None, *, start: Path | None 
 
 def test_files_are_new_changed_unchanged_or_gone() -> None:
     known = {b"same": (1, 1), b"failed": (1, 1), b"grown": (7, 1), b"touched": (1, 7), b"gone": (1, 1)}
-    files = dict.fromkeys((b"new", b"same", b"failed", b"grown", b"touched"), (1, 1))
+    known = {name: (*state, 1, 1) for name, state in known.items()}
+    files = dict.fromkeys((b"new", b"same", b"failed", b"grown", b"touched"), (1, 1, 1, 1))
     changes = scan.compare(files, known, failed={b"failed", b"touched"})
     assert changes.new == [b"new"]
     assert changes.changed == [b"grown", b"touched"]
@@ -59,28 +61,69 @@ def test_files_are_new_changed_unchanged_or_gone() -> None:
 
 
 def test_everything_is_new_in_an_unknown_folder() -> None:
-    assert scan.compare({b"a": (1, 1), b"b": (2, 2)}, {}) == scan.FolderChanges(new=[b"a", b"b"])
+    assert scan.compare({b"a": (1, 1, 1, 1), b"b": (2, 2, 2, 2)}, {}) == scan.FolderChanges(new=[b"a", b"b"])
 
 
 def test_files_that_cannot_be_examined_are_not_gone() -> None:
-    changes = scan.compare({}, {b"locked": (1, 1), b"gone": (1, 1)}, unreadable=[b"locked"])
+    changes = scan.compare({}, {b"locked": (1, 1, 1, 1), b"gone": (1, 1, 1, 1)}, unreadable=[b"locked"])
     assert changes.gone == [b"gone"]
 
 
-STATES = st.dictionaries(NAMES.map(os.fsencode), st.tuples(st.integers(0, 3), st.integers(0, 3)))
+SMALL = st.integers(0, 2)
+STATES = st.dictionaries(
+    NAMES.map(os.fsencode), st.tuples(SMALL, SMALL, st.none() | SMALL, st.none() | SMALL), max_size=6
+)
 
 
 @given(present=STATES, known=STATES, chosen=st.sets(NAMES.map(os.fsencode)))
+@pytest.mark.parametrize("ignore_inode", [True, False])
+@pytest.mark.parametrize("verify", [True, False])
 def test_compare_sorts_every_file_into_exactly_one_kind(
-    present: dict[bytes, tuple[int, int]], known: dict[bytes, tuple[int, int]], chosen: set[bytes]
+    present: dict[bytes, State], known: dict[bytes, State], chosen: set[bytes], verify: bool, ignore_inode: bool
 ) -> None:
-    failed = chosen & known.keys()
-    changes = scan.compare(present, known, failed=failed)
+    failed, both = chosen & known.keys(), present.keys() & known.keys()
+    changes = scan.compare(present, known, failed=failed, verify=verify, ignore_inode=ignore_inode)
     assert changes.new == [name for name in present if name not in known]
-    same = {name for name in present.keys() & known.keys() if known[name] == present[name]}
-    assert set(changes.changed) == (present.keys() & known.keys()) - same
-    assert changes.unchanged == len(same - failed)
     assert set(changes.gone) == known.keys() - present.keys()
+    changed = set(changes.changed)
+    assert changed <= both and changes.unchanged == len(both - changed - failed)
+    assert verify <= (changed == both)
+    assert {name for name in both if present[name][:2] != known[name][:2]} <= changed
+    assert set(changes.noted) == (
+        set() if ignore_inode else {name for name in both - changed if present[name] != known[name]}
+    )
+    if not verify:
+        assert not {name for name in changed if present[name] == known[name]}
+        assert not ignore_inode or not {name for name in changed if present[name][:2] == known[name][:2]}
+
+
+# Files of a folder as they are against one that was seen with size, mtime, ctime and inode 1: which may have changed.
+CHANGES: dict[str, tuple[list[State], list[int]]] = {
+    "all the same": ([(1, 1, 1, 1), (1, 1, 1, 2)], []),
+    "another ctime": ([(1, 1, 9, 1), (1, 1, 1, 2)], [0]),
+    "another inode": ([(1, 1, 1, 9), (1, 1, 1, 2)], [0]),
+    "all inodes are others": ([(1, 1, 1, 8), (1, 1, 1, 9)], []),
+    "all inodes are others and a ctime": ([(1, 1, 9, 8), (1, 1, 1, 9)], [0]),
+    "all but one inode are others": ([(1, 1, 1, 8), (1, 1, 1, 9), (1, 1, 1, 3)], [0, 1]),
+    "swapped": ([(1, 1, 1, 2), (1, 1, 1, 1), (1, 1, 1, 3)], [0, 1]),
+    "the only file has another inode": ([(1, 1, 1, 9)], [0]),
+    "all ctimes are others": ([(1, 1, 8, 1), (1, 1, 9, 2)], [0, 1]),
+    "no inodes here": ([(1, 1, 1, None), (1, 1, 1, None)], []),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_what_may_have_changed_under_the_same_size_and_time(kind: str) -> None:
+    states, changed = CHANGES[kind]
+    files = {bytes([65 + number]): state for number, state in enumerate(states)}
+    known: dict[bytes, State] = {name: (1, 1, 1, number) for number, name in enumerate(files, 1)}
+    changes = scan.compare(files, known)
+    assert changes.changed == [bytes([65 + number]) for number in changed]
+    assert set(changes.noted) == {name for name in files if files[name] != known[name]} - set(changes.changed)
+    assert scan.compare(files, known, ignore_inode=True) == scan.FolderChanges(unchanged=len(files))
+    assert scan.compare(files, known, verify=True).changed == list(files)
+    unknown: dict[bytes, State] = dict.fromkeys(files, (1, 1, None, None))
+    assert scan.compare(files, unknown) == scan.FolderChanges(unchanged=len(files), noted=list(files))
 
 
 # --- walk ---
@@ -94,11 +137,13 @@ def test_a_walk_yields_folders_parents_first_and_files_in_byte_order(tmp_path: P
     assert names(tmp_path) == ["B.jpg", "b.jpg", "z.jpg", "é.jpg", "a/z.jpg", "a/deep/er/1.jpg", "a-/x.jpg"]
 
 
-def test_records_hold_size_and_time(tmp_path: Path) -> None:
+def test_records_hold_what_tells_whether_a_file_has_changed(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"12345")
     os.utime(path, ns=(1, 1_600_000_000_123_456_789))
-    assert walk(tmp_path)[0].files == {b"a.jpg": (5, 1_600_000_000_123_456_789)}
+    status = path.stat()
+    state = (5, 1_600_000_000_123_456_789, status.st_ctime_ns, status.st_ino)
+    assert walk(tmp_path)[0].files == {b"a.jpg": state}
 
 
 def test_an_empty_folder_is_yielded_so_that_its_known_files_are_seen_to_be_gone(tmp_path: Path) -> None:

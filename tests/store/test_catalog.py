@@ -513,8 +513,24 @@ def test_paths_are_bytes(catalog: Catalog, path: str) -> None:
     folder = catalog.files.folder_id(os.path.dirname(path))
     assert folder is not None
     name = os.fsencode(os.path.basename(path))
-    assert catalog.files.known_in(folder) == {name: (10, 20), name + b"x": (1, 2)}
+    assert catalog.files.known_in(folder) == {name: (10, 20, None, None), name + b"x": (1, 2, None, None)}
     assert catalog.files.failed_in(folder) == {name + b"x": False}
+
+
+def test_the_whole_state_of_a_file_is_kept_and_may_be_noted_anew(catalog: Catalog) -> None:
+    with catalog.transaction():
+        content = catalog.contents.add(digest("x"), FACTS)
+        catalog.files.put_image(FileRecord("/p/a.jpg", 1, 2, -3, -(2**63)), content)
+        catalog.files.put_failure(FileRecord("/p/b.jpg", 1, 2, 3, 4), "why", ignored=False, retry=False)
+        for path in ("/p/a.jpg", "/p/b.jpg", "/p/unknown.jpg"):
+            catalog.files.note(FileRecord(path, 7, 7, 5, None))
+        catalog.files.put_image(FileRecord("/p/c.jpg", 1, 2, 3, 4), content)
+    folder = catalog.files.folder_id("/p")
+    assert folder is not None
+    states = {b"a.jpg": (1, 2, 5, None), b"b.jpg": (1, 2, 5, None), b"c.jpg": (1, 2, 3, 4)}
+    assert catalog.files.known_in(folder) == states
+    assert catalog.files.state_at("/p/c.jpg") == states[b"c.jpg"]
+    assert catalog.files.state_at("/p/b.jpg") is None, "it is not indexed"
 
 
 def test_an_image_is_as_it_was_stored(catalog: Catalog) -> None:
@@ -595,8 +611,8 @@ def test_failures(catalog: Catalog) -> None:
     folder = catalog.files.folder_id("/p")
     assert folder is not None
     known = catalog.files.known_in(folder)
-    assert known[b"z.jpg"] == known[b"notes.txt"] == (1, 2)
-    assert known[b"a.jpg"] != (1, 2), "to be tried again"
+    assert known[b"z.jpg"] == known[b"notes.txt"] == (1, 2, None, None)
+    assert known[b"a.jpg"][1] != 2, "to be tried again"
     assert catalog.files.failed_in(folder) == {b"z.jpg": False, b"a.jpg": False, b"notes.txt": True}
     with catalog.transaction():
         assert catalog.files.put_image(FileRecord("/p/a.jpg", 1, 2), content) is None
@@ -833,7 +849,7 @@ class CatalogMachine(RuleBasedStateMachine):
             known: dict[str, tuple[int, int]] = {}
             for number, folder in reader.files.folders_at("/"):
                 files = reader.files.known_in(number)
-                known |= {os.path.join(folder, os.fsdecode(name)): state for name, state in files.items()}
+                known |= {os.path.join(folder, os.fsdecode(name)): state[:2] for name, state in files.items()}
             assert known == {path: state[:2] for path, state in (self.images | self.failed).items()}
 
     def _forget(self, path: str) -> None:

@@ -53,26 +53,41 @@ class Indexing(TypedDict, total=False):
         bool | None,
         typer.Option("--follow-symlinks/--no-follow-symlinks", help="Follow symbolic links.", show_default="no"),
     ]
+    ignore_inode: Annotated[
+        bool | None,
+        typer.Option(
+            "--ignore-inode/--no-ignore-inode",
+            help="Do not read files again whose size and mtime are as before, for file systems that give files a new "
+            "ctime or inode at each mount.",
+            show_default="no",
+        ),
+    ]
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file again, to find those that have changed unnoticed.")
+    ]
 
 
 class IndexOptions(Indexing, Running, total=False):
     """The options of `mmsearch index`."""
 
 
-@takes(get_type_hints(IndexOptions, include_extras=True), RUN_DEFAULTS | {"model": "auto"})
+@takes(get_type_hints(IndexOptions, include_extras=True), RUN_DEFAULTS | {"model": "auto", "verify": False})
 def index(**given: Unpack[IndexOptions]) -> None:
     """Index folders: encode what changed, forget what is gone.
 
-    The options --include, --exclude, --hidden and --follow-symlinks are remembered for each folder; giving any of them
-    again replaces all four. Ctrl-C keeps what is done; the same command resumes there.
+    The options --include, --exclude, --hidden, --follow-symlinks and --ignore-inode are remembered for each folder;
+    giving any of them again replaces all five. Ctrl-C keeps what is done; the same command resumes there.
     """
     from mmsearch.base.events import Finished
     from mmsearch.cli.running import finish, run
 
-    options = _options(given["include"], given["exclude"], given["hidden"], given["follow_symlinks"])
+    flags = (given["hidden"], given["follow_symlinks"], given["ignore_inode"])
+    options = _options(given["include"], given["exclude"], *flags)
 
     def start(photos: Collection, how: RunWords) -> Iterator[Event]:
-        return photos.add_events(given["dirs"] or None, model=given["model"], options=options, **how)
+        return photos.add_events(
+            given["dirs"] or None, model=given["model"], options=options, verify=given["verify"], **how
+        )
 
     last = run(given, start)
     assert isinstance(last, Finished)
@@ -102,11 +117,15 @@ def describe(summary: Summary) -> list[str]:
 
 
 def _options(
-    include: list[str] | None, exclude: list[str] | None, hidden: bool | None, follow: bool | None
+    include: list[str] | None,
+    exclude: list[str] | None,
+    hidden: bool | None,
+    follow: bool | None,
+    ignore_inode: bool | None,
 ) -> ScanOptions | None:
-    if not include and not exclude and hidden is None and follow is None:
+    if not include and not exclude and hidden is None and follow is None and ignore_inode is None:
         return None
     from mmsearch.base.records import ScanOptions
 
     globs = [tuple(filter(None, patterns or ())) for patterns in (include, exclude)]
-    return ScanOptions(globs[0], globs[1], bool(hidden), bool(follow))
+    return ScanOptions(globs[0], globs[1], bool(hidden), bool(follow), bool(ignore_inode))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
 from typing import NoReturn
 
+from mmsearch.cli import interrupts, limited
+
 
 def main() -> NoReturn:
-    """The `mmsearch` command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some files were skipped."""
+    """The `mmsearch` command.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some files were skipped, 130 and 143 ended by Ctrl-C and by
+    SIGTERM.
+    """
+    limited.look_on()
+    interrupts.obey()
     _open_missing()
     _show_all_names()
     debug = "--debug" in sys.argv
@@ -18,12 +25,13 @@ def main() -> NoReturn:
     code = _run(arguments, debug)
     code = _flush() or code
     # Leave at once: destructors of large libraries take tenths of a second and nothing here waits for them.
-    os._exit(code)
+    os._exit(interrupts.exit_code(code))
 
 
 def _run(arguments: list[str], debug: bool) -> int:
     from typer.exceptions import Abort, TyperException
 
+    from mmsearch.base import shortages
     from mmsearch.base.errors import MMSearchError
     from mmsearch.cli.app import application
 
@@ -36,11 +44,12 @@ def _run(arguments: list[str], debug: bool) -> int:
         _discard_output()  # `mmsearch query ... | head` is no error; Typer makes it an exit
         return 0
     except (KeyboardInterrupt, Abort):
-        return _complain("interrupted", 130)
+        return _complain("interrupted", interrupts.INTERRUPTED)
     except MMSearchError as error:
         if debug:
             raise
-        return _complain(str(error), error.exit_code)
+        short = shortages.told(error)  # a library that got no memory calls it by another name
+        return _complain(f"{error.message}; {short[1]}" if short else str(error), error.exit_code)
     except TyperException as error:
         if debug:
             raise
@@ -49,10 +58,14 @@ def _run(arguments: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if isinstance(error, OSError) and error.errno in shortages.FULL:
             _discard_output()
             return _complain(f"cannot write: {error.strerror}; free some space on the disk, or write to another one", 1)
-        return _complain(f"unexpected {type(error).__name__}: {error}; run again with --debug to see where", 1)
+        short = shortages.told(error)
+        if short:
+            return _complain("; ".join(short), 1)
+        where = limited.advice() or "run again with --debug to see where"
+        return _complain(f"unexpected {type(error).__name__}: {error}; {where}", 1)
 
 
 def _in_our_words(message: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
+from mmsearch.cli import interrupts
 from mmsearch.cli.options import Running
 from mmsearch.cli.progress import ProgressBar
 
@@ -39,28 +39,16 @@ def run_words(given: Running, stop: threading.Event) -> RunWords:
     }
 
 
-def stop_on_interrupt() -> threading.Event:
-    """An event that the first Ctrl-C from now on sets; the second raises KeyboardInterrupt."""
-    stop = threading.Event()
-
-    def interrupt(*_: object) -> None:
-        if stop.is_set():  # the second time the user means it
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGINT, interrupt)
-    return stop
-
-
 def run(given: Running, start: Callable[[Collection, RunWords], Iterator[Event]], doing: str = "indexing") -> Event:
     """Show the events that `start` gives for the collection, run as the options ask; returns the last one.
 
-    The first Ctrl-C sets `stop` of the words that `start` is given, the second raises KeyboardInterrupt.
+    The first Ctrl-C (or SIGTERM) sets `stop` of the words that `start` is given, the second raises KeyboardInterrupt.
     """
     from mmsearch.base.errors import CollectionBusyError
     from mmsearch.collection.collection import Collection
 
-    stop = stop_on_interrupt()
+    stop = threading.Event()
+    interrupts.stop_softly(stop.set)
     words = run_words(given, stop)
     last: Event | None = None
     with ProgressBar(doing) as bar, Collection.open(given["collection"], notice=bar.say) as photos:
@@ -78,7 +66,8 @@ def run(given: Running, start: Callable[[Collection, RunWords], Iterator[Event]]
 def finish(summary: Summary | ReindexSummary, lines: Sequence[str], left_out: int, json_output: bool) -> None:
     """Tell how a run has ended: its summary as JSON on stdout, or the closing lines on stderr.
 
-    Raises `typer.Exit` with 130 where the user has interrupted it, with 3 where `left_out` files are not in it.
+    Raises `typer.Exit` with `INTERRUPTED` where the user has interrupted it, with 3 where `left_out` files are not in
+    it.
     """
     if json_output:
         from mmsearch.cli.console import dumps
@@ -88,6 +77,6 @@ def finish(summary: Summary | ReindexSummary, lines: Sequence[str], left_out: in
         for line in lines:
             typer.echo(line, err=True)
     if summary.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(interrupts.INTERRUPTED)
     if left_out:
         raise typer.Exit(3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import tempfile
 import threading
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
+from mmsearch.base import shortages
 from mmsearch.base.errors import StorageError
 from mmsearch.base.records import FileRecord
 
@@ -89,6 +89,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = "is full" if error.errno == errno.ENOSPC else f"cannot be used ({error.strerror or error})"
-        folder = f"the folder for temporary files{f', {tempfile.tempdir},' if tempfile.tempdir else ''}"
-        raise StorageError(f"{folder} {why}", "free some space, or set TMPDIR to another folder") from error
+        where = f", {tempfile.tempdir}," if tempfile.tempdir else ""
+        short = shortages.told(error, tempfile.tempdir)
+        why, hint = short or (error.strerror or str(error), "free some space")
+        hint = hint if short and error.errno not in shortages.FULL else f"{hint}, or set TMPDIR to another folder"
+        raise StorageError(f"the folder for temporary files{where} cannot be used: {why}", hint) from error

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from mmsearch.base import shortages
 from mmsearch.base.errors import CollectionBusyError, CollectionNotFoundError, StorageError
 from mmsearch.base.paths import make_private
 from mmsearch.store import guard, identity, schema
@@ -17,8 +18,8 @@ from mmsearch.store.distance import distance
 
 CATALOG_NAME = "catalog.sqlite3"
 
-# A full disk, and a full share of one.
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# Files that SQLite opens for a catalog: the database, its log and the index of that, and a folder for a moment.
+_FILES = 4
 
 # What SQLite says of a statement that Ctrl-C has ended, in the progress handler or in a function of ours: these
 # raise nothing else.
@@ -81,8 +82,9 @@ def translated(folder: Path) -> Iterator[None]:
     except PermissionError as error:
         raise StorageError(f"no permission to write to {folder}", "choose another place with -C") from error
     except OSError as error:
-        if error.errno in _FULL:
-            raise _disk_full(folder) from error
+        short = shortages.told(error, folder)
+        if short:
+            raise StorageError(*short) from error
         raise StorageError(f"cannot use {folder}: {error.strerror or error}", "choose another place with -C") from error
 
 
@@ -90,7 +92,10 @@ def _translate(message: str, folder: Path) -> StorageError | CollectionBusyError
     if "locked" in message or "busy" in message:
         return CollectionBusyError(f"the collection at {folder} is busy", "try again when the other run is done")
     if "full" in message:
-        return _disk_full(folder)
+        return StorageError(*shortages.full(folder))
+    short = _shortage(folder) if "unable to open" in message else None
+    if short:
+        return StorageError(*short)
     if "readonly" in message or "read-only" in message or "unable to open" in message:
         hint = "check its permissions, or choose another: -C"
         return StorageError(f"the collection at {folder} cannot be written", hint)
@@ -128,8 +133,15 @@ def _has_log(path: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
-def _disk_full(folder: Path) -> StorageError:
-    return StorageError(f"the disk of {folder} is full", "free some space and run the command again")
+def _shortage(folder: Path) -> tuple[str, str] | None:
+    """What has run out where SQLite says no more than that it cannot open a file: another one is told why."""
+    try:
+        with ExitStack() as stack:
+            for _ in range(_FILES):
+                stack.enter_context(tempfile.TemporaryFile(dir=folder))
+        return None
+    except OSError as error:
+        return shortages.told(error, folder)
 
 
 def _create_private(folder: Path, path: Path) -> None:

@@ -162,23 +162,23 @@ def _captions(
 
 
 def _run(captions: CaptionSet, settings: Settings) -> Outcome:
-    import signal
+    import threading
 
+    from mmsearch.cli import interrupts
     from mmsearch.cli.console import say
     from mmsearch.cli.progress import ProgressBar
-    from mmsearch.cli.running import stop_on_interrupt
     from mmsearch.evaluating.run import evaluate
 
-    before = signal.getsignal(signal.SIGINT)
-    stop = stop_on_interrupt()
+    stop = threading.Event()
+    restore = interrupts.stop_softly(stop.set)
     try:
         with ProgressBar() as bar:
             return evaluate(captions, settings, show=bar.show, stop=stop)
     except KeyboardInterrupt:
         say("interrupted; what has been encoded is kept, and the same command resumes from there")
-        raise typer.Exit(130) from None
+        raise typer.Exit(interrupts.INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 def _say_left_out(left_out: dict[str, str]) -> None:

@@ -61,7 +61,7 @@ DecodeMemoryOption = Annotated[
         min=256,
         metavar="MB",
         help="Memory limit for all decoding processes together; a low limit means fewer of them.",
-        show_default="no limit",
+        show_default="half of what is free",
     ),
 ]
 

@@ -10,6 +10,7 @@ bytes. A worker that dies, exceeds the time limit or runs out of memory is repla
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 from mmsearch.base import config
 from mmsearch.base.machine import worker_environment
 from mmsearch.base.records import FileRecord, ImageFacts, Preprocess
-from mmsearch.images.memory import shares
+from mmsearch.images.memory import default_memory, memory_limit, shares
 from mmsearch.images.stalled_disks import MOST_IN_A_ROW, Stalls
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ _START_LIMIT = 60.0
 
 # Seconds for a killed worker to end. One that waits for a disk that does not answer cannot; it is left behind.
 _GRACE = 5.0
+
+# What the system says where it has no more of something: processes, memory, open files of this program or of all.
+_SHORT = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 # Room, in bytes, for the line of JSON before an image: it takes some 200.
 _LINE_BYTES = 4096
@@ -52,8 +56,11 @@ class Decoded:
     """What became of one file.
 
     Exactly one of these holds: `pixels` and `facts` are set (decoded); `content_hash` alone is set (its content is
-    already known); `reason` is set (it cannot be used, and why). `ignored` marks files that are no images and do not
-    claim to be. `record` is the file as it was when read. `seconds` is the time spent reading, decoding and resizing.
+    already known); `reason` is set (it cannot be used, and why). A file with a reason has a `content_hash` only where
+    all of it was read: without one, nobody knows whether its content has changed. `ignored` marks files that are no
+    images and do not claim to be. `retry` says that another try may end otherwise, `short` that the machine lacked
+    something, whatever the file. `record` is the file as it was when read. `seconds` is the time spent reading,
+    decoding and resizing.
     """
 
     record: FileRecord
@@ -63,6 +70,7 @@ class Decoded:
     reason: str = ""
     ignored: bool = False
     retry: bool = False
+    short: bool = False
     seconds: float = 0.0
 
 
@@ -70,8 +78,8 @@ class DecodePool:
     """Worker processes behind `submit`. Use as a context manager; leaving it ends the workers.
 
     `known` is called, from any thread, with a file's content hash and says whether its pixels can be spared.
-    `time_limit` is in seconds, for each file; `memory` in bytes, for all workers together (None: no bound on the sum).
-    Fewer workers run where there is not memory enough for all.
+    `time_limit` is in seconds, for each file; `memory` in bytes, for all workers together (None: half of what is free
+    now). Where it is little, fewer workers run, and images that need much are decoded one at a time.
     """
 
     def __init__(
@@ -84,14 +92,19 @@ class DecodePool:
         time_limit: float = config.DEFAULT_TIME_LIMIT,
         memory: int | None = None,
     ) -> None:
-        workers, each = shares(memory, workers, max_pixels)
-        limits = {"max_pixels": max_pixels, "time_limit": time_limit, "memory": each}
-        self._settings = json.dumps({"preprocess": how.to_json(), **limits})
+        dealt = shares(default_memory() if memory is None else memory, workers, max_pixels)
+        # What fails for want of memory that others have taken may do another time.
+        is_short = memory is None and dealt.most < memory_limit(max_pixels)
+        limits = {"max_pixels": max_pixels, "time_limit": time_limit, "retry_memory": is_short}
+        told = {"preprocess": how.to_json(), **limits}
+        self._settings = json.dumps({**told, "memory": dealt.each})
+        self._large = json.dumps({**told, "memory": dealt.large}) if dealt.large else self._settings
+        self._one_large = threading.Lock()
         self._size = how.size
         self._known = known
         self._time_limit = time_limit
         self._stalls = Stalls()
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(dealt.workers, thread_name_prefix="decode")
         self._local = threading.local()
         self._lock = threading.Lock()
         self._workers: set[_Worker] = set()
@@ -131,27 +144,43 @@ class DecodePool:
             worker = self._worker()
             was_used, worker.is_used = worker.is_used, True
             decoded = self._attempt(worker, record)
-            if worker.is_spent and was_used and not self._closed:
-                # A file before this one may have left it with a damaged or a full memory.
-                decoded = self._attempt(self._worker(), record)
+            if worker.is_spent and not self._closed:
+                if self._large != self._settings:
+                    return self._attempt_with_more(record)
+                if was_used:  # a file before this one may have left it with a damaged or a full memory
+                    return self._attempt(self._worker(), record)
             return decoded
         except OSError as error:  # only starting a process raises it
-            return Decoded(record, reason=f"no worker process could be started ({error.strerror})", retry=True)
+            reason = f"no worker process could be started ({error.strerror})"
+            return Decoded(record, reason=reason, retry=True, short=True)
+        except MemoryError:
+            return Decoded(record, reason="no worker process could be started (no memory)", retry=True, short=True)
+
+    def _attempt_with_more(self, record: FileRecord) -> Decoded:
+        """Decode a file for which a worker's memory did not do, in a process that has more; one at a time."""
+        with self._one_large:
+            worker = self._started(self._large)
+            try:
+                return self._attempt(worker, record)
+            finally:
+                self._drop(worker)
 
     def _attempt(self, worker: _Worker, record: FileRecord) -> Decoded:
+        worker.content_hash = b""
         try:
             return self._converse(worker, record)
         except TimeoutError:
             self._drop(worker)
             limit = f"took longer than {self._time_limit:g} s"
-            if worker.is_decoding and not worker.is_stuck:
-                return Decoded(record, reason=f"{limit} to decode")
+            if worker.content_hash and not worker.is_stuck:
+                return Decoded(record, worker.content_hash, reason=f"{limit} to decode")
             self._stalls.add(record.path)
             return Decoded(record, reason=f"{limit} to read", retry=True)
         except (OSError, ValueError, EOFError):
             worker.is_spent = True
             self._drop(worker)
-            return Decoded(record, reason=worker.last_words, retry=not worker.died_of_the_file)
+            blamed = worker.died_of_the_file
+            return Decoded(record, worker.content_hash, reason=worker.last_words, retry=not blamed, short=not blamed)
 
     def _converse(self, worker: _Worker, record: FileRecord) -> Decoded:
         worker.wait_until_ready()
@@ -160,17 +189,16 @@ class DecodePool:
         left = self._time_limit - (time.monotonic() - started)
         self._stalls.clear(record.path)
         if "reason" in answer:
-            return _refused(record, answer)
+            return _refused(record, b"", answer)
         seen = FileRecord(record.path, *answer["state"])
         content_hash = bytes.fromhex(answer["hash"])
         if self._known(content_hash):
             worker.tell({"pixels": False})
             return Decoded(seen, content_hash, seconds=answer["seconds"])
-        worker.is_decoding = True
+        worker.content_hash = content_hash
         answer, pixels = worker.ask({"pixels": True}, left)
-        worker.is_decoding = False
         if "reason" in answer:
-            return _refused(seen, answer)
+            return _refused(seen, b"" if answer["torn"] else content_hash, answer)
         return Decoded(seen, content_hash, pixels, ImageFacts(**answer["facts"]), seconds=answer["seconds"])
 
     def _worker(self) -> _Worker:
@@ -179,29 +207,41 @@ class DecodePool:
             self._drop(worker)
             worker = None
         if worker is None:
-            worker = self._local.worker = _Worker(self._settings, self._size)
-            with self._lock:
-                self._workers.add(worker)
-                if self._closed:
-                    worker.kill()
+            worker = self._local.worker = self._started(self._settings)
+        return worker
+
+    def _started(self, settings: str) -> _Worker:
+        worker = _Worker(settings, self._size)
+        with self._lock:
+            self._workers.add(worker)
+            if self._closed:
+                worker.kill()
         return worker
 
     def _drop(self, worker: _Worker) -> None:
         worker.end()
-        self._local.worker = None
+        if getattr(self._local, "worker", None) is worker:
+            self._local.worker = None
         with self._lock:
             self._workers.discard(worker)
 
 
-def _refused(record: FileRecord, answer: dict[str, Any]) -> Decoded:
-    return Decoded(record, reason=answer["reason"], ignored=answer["ignored"], retry=answer["retry"])
+def _refused(record: FileRecord, content_hash: bytes, answer: dict[str, Any]) -> Decoded:
+    return Decoded(
+        record,
+        content_hash,
+        reason=answer["reason"],
+        ignored=answer["ignored"],
+        retry=answer["retry"],
+        short=answer["errno"] in _SHORT,
+    )
 
 
 class _Worker:
     """The pool's end of one worker process. A thread listens to it, so that nothing ever waits for it for good.
 
-    `is_used` and `is_decoding` are the pool's notes. `is_spent` says that it has died or run out of memory, `is_stuck`
-    that it could not be ended.
+    `is_used` and `content_hash`, of the file that it decodes, are the pool's notes. `is_spent` says that it has died or
+    run out of memory, `is_stuck` that it could not be ended.
     """
 
     def __init__(self, settings: str, size: int) -> None:
@@ -216,12 +256,18 @@ class _Worker:
             env=worker_environment(),
             start_new_session=True,  # Ctrl-C is for the main process, which finishes its batch first
         )
-        self.is_used = self.is_decoding = self.is_spent = self.is_stuck = False
-        self._is_ready = self._is_silent = self._has_ended = False
+        self.is_used = self.is_spent = self.is_stuck = False
+        self.content_hash = b""
+        self._is_ready = self._is_late = self._is_silent = self._has_ended = False
         self._size = size
         self._answers: SimpleQueue[tuple[dict[str, Any], NDArray[np.uint8] | None] | None] = SimpleQueue()
         self._listener = threading.Thread(target=self._listen, name="decode-answers", daemon=True)
-        self._listener.start()
+        try:
+            self._listener.start()
+        except RuntimeError as error:  # all that Python says where the system has no thread to give
+            self._process.kill()
+            self._process.wait()
+            raise OSError(errno.EAGAIN, "no more threads") from error
         with contextlib.suppress(OSError):  # it has ended already, as the first question will show
             self._write(settings)
 
@@ -231,13 +277,16 @@ class _Worker:
 
     @property
     def died_of_the_file(self) -> bool:
-        """Whether the same would happen again: not where the machine (out of memory) or a user killed the process."""
-        return self._process.returncode in {-crash for crash in _CRASHES}
+        """Whether the same would happen again: not where it had not even begun, nor where the machine (out of memory)
+        or a user killed the process."""
+        return self._is_ready and self._process.returncode in {-crash for crash in _CRASHES}
 
     @property
     def last_words(self) -> str:
         """Why the process is gone, in words."""
         status = self._process.returncode
+        if self._is_late:
+            return f"its decoder was not ready within {_START_LIMIT:g} s"
         if status is None:
             return "its decoder does not answer"
         if status == -9:  # SIGKILL, a name that Windows has not
@@ -253,6 +302,7 @@ class _Worker:
         try:
             self._receive(_START_LIMIT)
         except TimeoutError as error:
+            self._is_late = True
             raise EOFError from error
         self._is_ready = True
 
@@ -299,22 +349,31 @@ class _Worker:
         return answer
 
     def _listen(self) -> None:
-        """Pass answers on until the process ends, however it does."""
-        import numpy as np
-
+        """Pass answers on until the process ends, however it does, or this one cannot take them in."""
         stdout = self._process.stdout
         assert stdout is not None
+        try:
+            with stdout:
+                self._pass_on(stdout)
+            self._is_silent = True
+        except ValueError:  # half a line
+            self._is_silent = True
+        except (MemoryError, ImportError, OSError):  # no memory for its answer, or for NumPy
+            pass
+        finally:
+            self._answers.put(None)
+
+    def _pass_on(self, stdout: IO[bytes]) -> None:
+        import numpy as np
+
         _widen(stdout, self._size * self._size * 3)
-        with stdout, contextlib.suppress(ValueError):  # half a line
-            while (line := stdout.readline()).endswith(b"\n"):
-                answer, pixels = json.loads(line), None
-                if "facts" in answer:
-                    pixels = np.empty((self._size, self._size, 3), np.uint8)
-                    if stdout.readinto(pixels.data.cast("B")) != pixels.nbytes:  # type: ignore[attr-defined]
-                        break
-                self._answers.put((answer, pixels))
-        self._is_silent = True
-        self._answers.put(None)
+        while (line := stdout.readline()).endswith(b"\n"):
+            answer, pixels = json.loads(line), None
+            if "facts" in answer:
+                pixels = np.empty((self._size, self._size, 3), np.uint8)
+                if stdout.readinto(pixels.data.cast("B")) != pixels.nbytes:  # type: ignore[attr-defined]
+                    break
+            self._answers.put((answer, pixels))
 
     def _write(self, line: str) -> None:
         assert self._process.stdin is not None

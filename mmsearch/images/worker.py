@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -34,22 +35,26 @@ _LEAST_FILE_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """What all files of a run have in common. `memory_limit` is in bytes; None where the system enforces none."""
+    """What all files of a run have in common. `memory_limit` is in bytes; None where the system enforces none.
+    `retry_memory` says that it is low because little is free just now."""
 
     how: Preprocess
     max_pixels: int
     memory_limit: int | None
+    retry_memory: bool
 
 
 def work() -> None:
     """The worker process: answer requests until standard input ends."""
+    _leave_signals_to_the_pool()
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Whatever a codec prints must not land among the answers.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     told = json.loads(requests.readline())
     limit = _limit_resources(told["memory"])
-    settings = _Settings(Preprocess.from_json(told["preprocess"]), told["max_pixels"], limit)
+    how = Preprocess.from_json(told["preprocess"])
+    settings = _Settings(how, told["max_pixels"], limit, told.get("retry_memory", False))
     from mmsearch.images import decode, preprocess  # noqa: F401  (before the clock of the first file runs)
 
     _answer(answers, {"ready": True})
@@ -57,6 +62,14 @@ def work() -> None:
         with _last_resort(told["time_limit"] + _GRACE):
             _serve(json.loads(line)["path"], settings, requests, answers)
         answers.flush()
+
+
+def _leave_signals_to_the_pool() -> None:
+    """Whoever ends the run and all that belongs to it, as systemd does, must not take its files from under its hands:
+    the pool ends its workers itself, and they end with their input."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 @contextlib.contextmanager
@@ -118,15 +131,16 @@ def _serve(path: str, settings: _Settings, requests: IO[bytes], answers: IO[byte
                 fields, pixels = _decode(file, settings)
                 after = os.fstat(descriptor)
                 if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                    fields, pixels = _refusal("it changed while it was being read", retry=True), b""
+                    refusal = _refusal("it changed while it was being read", retry=True)
+                    fields, pixels = refusal | {"torn": True}, b""
                 else:
                     fields["seconds"] += spent
                 answers.write(json.dumps(fields).encode() + b"\n" + pixels)
                 answers.flush()
     except (DecodeError, MemoryError) as error:
-        _answer(answers, _failure(error, settings.memory_limit))
+        _answer(answers, _failure(error, settings))
     except OSError as error:
-        _answer(answers, _refusal(error.strerror or str(error), retry=True))
+        _answer(answers, _refusal(error.strerror or str(error), retry=True) | {"errno": error.errno})
 
 
 def _decode(file: IO[bytes], settings: _Settings) -> tuple[dict[str, Any], bytes]:
@@ -169,16 +183,20 @@ def _check_file_size(size: int, max_pixels: int) -> dict[str, Any] | None:
     return _refusal(f"{size:,} bytes are too many for an image of at most {max_pixels:,} pixels")
 
 
-def _failure(error: Exception, limit: int | None) -> dict[str, Any]:
+def _failure(error: Exception, settings: _Settings) -> dict[str, Any]:
     """Why an image cannot be decoded; `spent` says that memory ran out, which may be the fault of files before it."""
     if not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError):
         return _refusal(getattr(error, "message", ""))
+    limit = settings.memory_limit
     most = "there is" if limit is None else f"the limit of {limit >> 20:,} MB"
-    return _refusal(f"needs more memory than {most}") | {"spent": True}
+    short = errno.ENOMEM if settings.retry_memory else None
+    return _refusal(f"needs more memory than {most}", retry=short is not None) | {"spent": True, "errno": short}
 
 
 def _refusal(reason: str, *, ignored: bool = False, retry: bool = False) -> dict[str, Any]:
-    return {"reason": reason, "ignored": ignored, "retry": retry}
+    """Why there are no pixels. `errno` is the system's number of what failed, `torn` says that the hash that was told
+    is of a file in the middle of a change."""
+    return {"reason": reason, "ignored": ignored, "retry": retry, "errno": None, "torn": False}
 
 
 def _answer(answers: IO[bytes], fields: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from mmsearch.images.pool import DecodePool
 class IndexSettings:
     """How to index. 0 lets mmsearch choose: `workers` one a core, `batch_size` (in images) what suits the device.
 
-    `decode_memory` is in bytes, for all workers together; None sets no bound on the sum.
+    `decode_memory` is in bytes, for all workers together; None is half of what is free when the run begins.
     At most `2 x batch_size x (1 + devices)` decoded images (0.2 MB each at 256 pixels) are held at a time.
     """
 

@@ -18,9 +18,10 @@ from long_folders import deep_folder
 from mishaps import HOW, PATIENCE, PNG, decode_all, is_running, pids, pool, put, record_of, wait_until_gone
 
 from mmsearch.base.records import FileRecord, ImageFacts
+from mmsearch.images import memory as memory_module
 from mmsearch.images import pool as decode_pool
 from mmsearch.images import stalled_disks
-from mmsearch.images.memory import memory_limit, shares
+from mmsearch.images.memory import Shares, memory_limit, shares
 from mmsearch.images.pool import Decoded, DecodePool
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
@@ -73,7 +74,7 @@ def test_a_worker_that_cannot_be_ended_is_left_behind(
     assert is_running(first)
     for pid in (first, *others):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGKILL)
     wait_until_gone(first)
 
 
@@ -88,7 +89,7 @@ def test_a_pool_with_a_worker_that_cannot_be_ended_closes(
         patch.setattr(decode_pool, "_GRACE", 0.2)
         running.close()
     assert stuck.result(0).pixels is None
-    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGKILL)
     wait_until_gone(pid)
 
 
@@ -179,14 +180,55 @@ def test_a_worker_whose_pool_was_killed_does_not_work_on_for_good(shim: Path, tm
     worker.stdout.close()
 
 
-@pytest.mark.parametrize(
-    ("memory", "expected"),
-    [(None, (8, 1)), (20, (8, 1)), (8, (8, 1)), (7.9, (7, 1)), (1, (1, 1)), (0.5, (1, 0.5))],
-)
-def test_fewer_workers_where_memory_is_little(memory: float | None, expected: tuple[int, float]) -> None:
-    each = memory_limit(1_000_000)
-    workers, share = shares(None if memory is None else int(memory * each), 8, 1_000_000)
-    assert (workers, share / each) == pytest.approx(expected)
+@pytest.mark.parametrize("memory", [None, 20, 8])
+def test_every_worker_may_decode_any_image_where_there_is_memory_enough(memory: int | None) -> None:
+    full = memory_limit(1_000_000)
+    assert shares(None if memory is None else memory * full, 8, 1_000_000) == Shares(8, full)
+
+
+def test_one_worker_has_all_the_memory() -> None:
+    assert shares(5 << 30, 1, 10**8) == Shares(1, memory_limit(10**8))
+    assert shares(1 << 30, 1, 10**8) == Shares(1, 1 << 30)
+    assert shares(700 << 20, 8, 10**8) == Shares(1, 700 << 20)
+
+
+@pytest.mark.parametrize("megabytes", [1024, 1500, 2048, 5000, 10_000, 40_000])
+@pytest.mark.parametrize("workers", [2, 3, 8, 64])
+def test_shares_keep_to_the_memory(megabytes: int, workers: int) -> None:
+    """No worker has less than a photo takes, one at a time has much more, and all together no more than there is."""
+    memory, full = megabytes << 20, memory_limit(100_000_000)
+    dealt = shares(memory, workers, 100_000_000)
+    assert 2 <= dealt.workers <= workers
+    assert dealt.each >= 256 << 20
+    assert dealt.most >= min(full, memory // 2)
+    assert dealt.workers * dealt.each + dealt.large <= memory
+
+
+@linux
+def test_a_large_image_gets_what_the_others_leave(shim: Path, tmp_path: Path) -> None:
+    """One that takes more than its worker may have is decoded in a process that has more; one at a time."""
+    memory = 1400 << 20  # 350 MB for each of two, 700 MB for one at a time: `fill` takes 500 MB, `swallow` 2,000
+    with DecodePool(HOW, workers=2, max_pixels=100_000_000, known=lambda _: False, memory=memory) as running:
+        commands = [b"fill", PNG, b"swallow", PNG, b"fill"]
+        files = [put(tmp_path / f"{number}.png", command) for number, command in enumerate(commands)]
+        results = [future.result(PATIENCE) for future in [running.submit(file) for file in files]]
+    filled, refused = "not in a known image format", "needs more memory than the limit of 700 MB"
+    assert [result.reason for result in results] == [filled, "", refused, "", filled]
+    assert not results[2].retry, "the user has set the limit"
+
+
+@linux
+@pytest.mark.parametrize("free", [600 << 20, 1 << 20])
+def test_half_of_what_is_free_is_the_limit(
+    free: int, shim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_module, "free_memory", lambda: free)
+    with DecodePool(HOW, workers=4, max_pixels=100_000_000, known=lambda _: False) as running:
+        files = [put(tmp_path / "1.png"), put(tmp_path / "2.png", b"swallow")]
+        good, large = (future.result(PATIENCE) for future in [running.submit(file) for file in files])
+    assert good.pixels is not None
+    assert large.reason == f"needs more memory than the limit of {max(256, free >> 21)} MB"
+    assert large.retry and large.short, "more may be free another time"
 
 
 @linux

@@ -49,6 +49,8 @@ def shim(file, **options):
         hoard.append(bytes(300 << 20))
     elif broken:
         os.abort()
+    if command == b"fill":
+        bytearray(500 << 20)
     if command == b"swallow":
         bytearray(2 << 30)
     if command == b"disk error":

@@ -31,10 +31,11 @@ class Breakdown:
 class Summary:
     """What an index run did, in files. `new` includes copies of known images; a moved file is neither new nor removed.
 
-    `encoded` counts embeddings computed, `skipped` the files that could not be indexed in this run, `known_failures`
-    those that could not be in an earlier one and have not changed. `passed_over` counts what was seen but is not an
-    image, by its kind (see `mmsearch.indexing.passed_over`), the most frequent first. `images_per_s` is encoded images
-    per second over the whole run.
+    `encoded` counts embeddings computed, `skipped` the files that could not be indexed in this run, `kept` those of
+    them that stay in the collection as they were last indexed, since nobody knows whether their content has changed;
+    `known_failures` those that could not be indexed in an earlier run and have not changed. `passed_over` counts what
+    was seen but is not an image, by its kind (see `mmsearch.indexing.passed_over`), the most frequent first.
+    `images_per_s` is encoded images per second over the whole run.
     """
 
     new: int = 0
@@ -43,6 +44,7 @@ class Summary:
     unchanged: int = 0
     removed: int = 0
     skipped: int = 0
+    kept: int = 0
     known_failures: int = 0
     passed_over: dict[str, int] = field(default_factory=dict)
     encoded: int = 0

@@ -100,7 +100,7 @@ class Indexer:
         self._arrived: Counter[int] = Counter()
         self._left: Counter[int] = Counter()
         self._passed_over: Counter[Kind] = Counter()
-        self._done = 0
+        self._unread = self._done = 0
         self._decode_seconds = self._store_seconds = 0.0
 
     def run(self) -> Iterator[Event]:
@@ -228,14 +228,18 @@ class Indexer:
                     left.update([content] if content is not None else [])
                     counts.removed += content is not None
                 elif entry.reason:
-                    self._catalog.files.put_failure(
-                        entry.record, entry.reason, ignored=entry.ignored, retry=entry.retry
+                    counts.kept += self._catalog.files.put_failure(
+                        entry.record,
+                        entry.reason,
+                        ignored=entry.ignored,
+                        retry=entry.retry,
+                        content_hash=entry.content_hash,
                     )
                     counts.skipped += not entry.ignored
                     passed_over.update([kind_of_file(os.fsencode(entry.record.path))] if entry.ignored else [])
                 else:
                     self._store_image(entry, batch, embeddings, counts, arrived)
-        for name in ("new", "changed", "unchanged", "removed", "skipped"):
+        for name in ("new", "changed", "unchanged", "removed", "skipped", "kept"):
             setattr(self._summary, name, getattr(self._summary, name) + getattr(counts, name))
         self._arrived += arrived
         self._left += left
@@ -281,6 +285,7 @@ class Indexer:
             yield self._notices.popleft()
         while self._scanner.skipped:
             self._summary.skipped += 1
+            self._unread += 1
             yield self._scanner.skipped.popleft()
 
     def _close(self, started: float, started_at: str) -> Summary:
@@ -303,7 +308,7 @@ class Indexer:
             refresh_vectors(self._catalog, self._stored)
         summary.total = self._catalog.files.count()
         summary.passed_over = ordered(self._scanner.passed_over + self._passed_over)
-        summary.known_failures = max(0, self._catalog.files.count_failures() - summary.skipped)
+        summary.known_failures = max(0, self._catalog.files.count_failures() - summary.skipped + self._unread)
         summary.seconds = time.perf_counter() - started
         summary.images_per_s = summary.encoded / summary.seconds if summary.seconds else 0.0
         summary.breakdown = self._breakdown()

@@ -72,7 +72,8 @@ class Reindexer:
     ) -> None:
         """`target` is in the catalog already. `load_encoder` is called at most once, from a thread of its own, and not
         at all where nothing is to be encoded; `prepare` is given the encoder before queries use it. Setting `how.stop`
-        ends the run after the batch in flight. With `allow_missing` it switches although some files cannot be read."""
+        ends the run after the batch in flight. With `allow_missing` it switches although some files cannot be read,
+        but not where that was for want of memory, processes or open files: most of them are as they should be."""
         self._catalog = catalog
         self._target = target
         self._prepare = prepare
@@ -84,6 +85,7 @@ class Reindexer:
         assert before is not None
         self._summary = ReindexSummary(target.info.spec, before.info.spec if before != target else "")
         self.finished = False
+        self._short = 0
         self._expected: set[bytes] = set()
         self._ids: list[int] = []
         self._pixels: list[NDArray[np.uint8]] = []
@@ -109,7 +111,9 @@ class Reindexer:
         finally:
             self._encoding.close()
         self._summary.interrupted = self._stop.is_set()
-        if not self._summary.interrupted and (self._allow_missing or not self._summary.missing):
+        if self._short and self._allow_missing and not self._summary.interrupted:
+            yield Notice(f"{self._short:,} of the files may be read by another try, so the model is not changed yet")
+        elif not self._summary.interrupted and (self._allow_missing or not self._summary.missing):
             yield from self._switch()
         yield Reindexed(self._close(started))
 
@@ -167,6 +171,7 @@ class Reindexer:
                 self._submit(entry)
                 return False
             yield from self._count_missing(entry)
+            self._short += bool(decoded and decoded.short)
             self._done += 1
         self._expected.discard(entry.content_hash)
         return True

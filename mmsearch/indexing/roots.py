@@ -95,8 +95,15 @@ def forget(catalog: Catalog, path: str) -> int:
 def existing_folder(path: str | os.PathLike[str]) -> str:
     """The absolute path of a folder that can be read. Raises `SourceError` for anything else."""
     folder = absolute(path)
-    if not os.path.exists(folder):
-        raise SourceError(f"no such folder: {folder}", "check the spelling")
+    try:
+        os.stat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        raise SourceError(f"no such folder: {folder}", "check the spelling") from None
+    except PermissionError:
+        raise SourceError(f"no permission to read {folder}", "check its permissions") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise SourceError(f"cannot read the folder {folder}: {why}", "check its disk") from error
     if not os.path.isdir(folder):
         raise SourceError(f"{folder} is a file, not a folder", "name the folder that holds it")
     if not os.access(folder, os.R_OK | os.X_OK):
@@ -118,7 +125,10 @@ def _concerned(known: Mapping[str, RootRecord], sources: Sequence[str] | None) -
 
 
 def _look_for(root: RootRecord, made: Plan, notice: Callable[[str], None]) -> None:
-    why = scan.absence(root.path, may_be_empty=not root.images)
+    try:
+        why = scan.absence(root.path, may_be_empty=not root.images)
+    except OSError:  # of a disk that is there; the scan will say what is wrong
+        why = None
     if why is None:
         made.online.append(root.path)
         return

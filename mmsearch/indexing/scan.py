@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,10 @@ from mmsearch.indexing.passed_over import Kind
 # Files directly in one folder: the state of each by name. Names are bytes, as the file system and the
 # catalog have them: a run over 100,000 unchanged files then decodes and encodes none.
 Files = Mapping[bytes, State]
+
+
+# How a system says that a folder's disk is not there: no such folder or device, or a file system whose server has gone.
+_AWAY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO, errno.ENOTCONN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +104,15 @@ def absence(path: str, *, may_be_empty: bool) -> str | None:
     """Why a folder seems not to be there at all, in words, or None where it is.
 
     A folder without any entry counts as absent unless it `may_be_empty`: so looks the mount point of an unmounted disk.
+    Raises `OSError` where it may be there, but cannot be read now.
     """
     try:
         with os.scandir(path) as entries:
             return None if may_be_empty or any(True for _ in entries) else "is empty"
-    except PermissionError:  # it is there; the scan will say what is wrong with it
-        return None
-    except OSError:
-        return "is missing"
+    except OSError as error:
+        if error.errno in _AWAY:
+            return "is missing"
+        raise
 
 
 def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSError], None]) -> Iterator[Folder]:

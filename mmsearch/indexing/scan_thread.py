@@ -122,12 +122,19 @@ class Scanner:
             known = {} if is_left else catalog.files.known_in(number)
             if not known:
                 continue
-            why = None if is_there else scan.absence(subtree.root, may_be_empty=False)
+            why = None if is_there else self._absence(subtree.root)
             if why:
                 self.skipped.append(Skipped(subtree.root, f"{why} all of a sudden; its images are kept"))
                 return
             is_there = True
             self._list(scan.Folder(path, {}), scan.compare({}, known))
+
+    @staticmethod
+    def _absence(root: str) -> str | None:
+        try:
+            return scan.absence(root, may_be_empty=False)
+        except OSError as error:
+            return f"cannot be read ({error.strerror or error})"
 
     def _count_known(self, files: scan.Files, changes: scan.FolderChanges, failed: Mapping[bytes, bool]) -> None:
         """Count the files that an earlier run has found to be no images, as far as they have not changed."""

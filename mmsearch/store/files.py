@@ -47,7 +47,10 @@ class Files:
         return row[0] if row else None
 
     def known_in(self, folder_id: int) -> dict[bytes, State]:
-        """The state of each known file directly in a folder by name, indexed or not."""
+        """The state of each known file directly in a folder by name, indexed or not.
+
+        One that is indexed, and could not be read since, has the state of its failure, which comes last.
+        """
         rows = self._db.all(
             "SELECT name, size, mtime_ns, ctime_ns, inode FROM images WHERE folder_id = ?1"
             " UNION ALL SELECT name, size, mtime_ns, ctime_ns, inode FROM failures WHERE folder_id = ?1",
@@ -95,16 +98,29 @@ class Files:
             self._contents.release(before[0])
         return before[0] if before else None
 
-    def put_failure(self, record: FileRecord, reason: str, *, ignored: bool, retry: bool) -> None:
-        """Record that a file cannot be indexed; with `retry` the next run tries it again, changed or not."""
+    def put_failure(
+        self, record: FileRecord, reason: str, *, ignored: bool, retry: bool, content_hash: bytes = b""
+    ) -> bool:
+        """Record that a file cannot be indexed; with `retry` the next run tries it again, changed or not.
+
+        What was known of it goes only where it holds something else now: it is no image (`ignored`), or all of it was
+        read and `content_hash` differs. Returns whether it is still indexed, as it was before.
+        """
         folder, name = self._folder_and_name(record.path)
-        self._remove_image(folder, name)
+        known = self._db.one("SELECT ignored FROM failures WHERE folder_id = ? AND name = ?", (folder, name))
+        if retry and not content_hash and known == (True,):  # it was no image, and nobody knows of another content
+            return False
         state = (record.size, -1 if retry else record.mtime_ns, record.ctime_ns, record.inode)
         self._db.run(
             "INSERT OR REPLACE INTO failures (folder_id, name, size, mtime_ns, ctime_ns, inode, reason, ignored)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (folder, name, *state, reason, ignored),
         )
+        before = self._hash_of(folder, name)
+        if before is not None and not ignored and content_hash in (b"", before):
+            return True
+        self._remove_image(folder, name)
+        return False
 
     def note(self, record: FileRecord) -> None:
         """Store the ctime and inode of a known file that is otherwise as it was."""
@@ -195,6 +211,14 @@ class Files:
         if number is None:
             number = self._db.insert("INSERT INTO folders (path) VALUES (?)", (os.fsencode(folder),))
         return number, os.fsencode(name)
+
+    def _hash_of(self, folder: int, name: bytes) -> bytes | None:
+        """The content hash of an indexed file."""
+        row = self._db.one(
+            "SELECT hash FROM images JOIN contents ON contents.id = content_id WHERE folder_id = ? AND name = ?",
+            (folder, name),
+        )
+        return row[0] if row else None
 
     def _remove_image(self, folder: int, name: bytes) -> int | None:
         row = self._db.one("DELETE FROM images WHERE folder_id = ? AND name = ? RETURNING content_id", (folder, name))

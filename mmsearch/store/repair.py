@@ -105,6 +105,7 @@ class Checks:
         for records in self._catalog.files.of_contents(content_ids).values():
             for record in records:
                 state = FileRecord(record.path, record.size, record.mtime_ns)
+                self._catalog.files.remove(record.path)  # nothing finds it without an embedding
                 self._catalog.files.put_failure(state, _WHY, ignored=False, retry=True)
                 files += 1
         self.mend_contents(content_ids)

@@ -346,6 +346,21 @@ class TestMissing:
         assert len(ask(place, "red")) == COUNT
         well(place)
 
+    def test_a_shortage_is_no_missing_file(
+        self, place: Path, other: Other, photos: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A switch would leave the collection empty, because no process could be started for a while."""
+
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(24, "Too many open files")
+
+        before = ask(place)
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess, "Popen", fail)
+            summary = run(place, allow_missing=True)
+        assert (summary.switched, summary.unreadable, ask(place)) == (False, COUNT, before)
+        assert run(place).switched
+
     def test_a_copy_of_what_has_no_new_embedding_gets_one(self, place: Path, other: Other, photos: Path) -> None:
         (photos / "dog.jpg").rename(photos.with_name("dog.jpg"))
         run(place, allow_missing=True)

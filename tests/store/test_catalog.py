@@ -607,7 +607,7 @@ def test_failures(catalog: Catalog) -> None:
             catalog.files.put_failure(FileRecord(path, 1, 2), f"reason of {path}", ignored=ignored, retry=retry)
     assert catalog.files.failures() == [("/p/a.jpg", "reason of /p/a.jpg"), ("/p/z.jpg", "reason of /p/z.jpg")]
     assert catalog.files.failures(limit=1) == [("/p/a.jpg", "reason of /p/a.jpg")]
-    assert (catalog.files.count_failures(), catalog.files.count()) == (2, 0)
+    assert (catalog.files.count_failures(), catalog.files.count()) == (2, 1), "nobody knows of another content"
     folder = catalog.files.folder_id("/p")
     assert folder is not None
     known = catalog.files.known_in(folder)
@@ -615,11 +615,45 @@ def test_failures(catalog: Catalog) -> None:
     assert known[b"a.jpg"][1] != 2, "to be tried again"
     assert catalog.files.failed_in(folder) == {b"z.jpg": False, b"a.jpg": False, b"notes.txt": True}
     with catalog.transaction():
-        assert catalog.files.put_image(FileRecord("/p/a.jpg", 1, 2), content) is None
+        assert catalog.files.put_image(FileRecord("/p/a.jpg", 1, 2), content) == content
     assert catalog.files.count_failures() == 1
     with catalog.transaction():
         catalog.files.remove("/p/z.jpg")
     assert catalog.files.failures() == []
+
+
+@pytest.mark.parametrize(
+    ("read", "ignored", "stays"),
+    [("", False, True), ("same", False, True), ("other", False, False), ("", True, False)],
+    ids=["not read", "read, and the same", "read, and changed", "seen to be no image"],
+)
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_file_that_cannot_be_indexed_now_is_kept_until_its_content_has_changed(
+    catalog: Catalog, read: str, ignored: bool, stays: bool, retry: bool
+) -> None:
+    with catalog.transaction():
+        content = add(catalog, "/p/a.jpg", "same")
+        touched = FileRecord("/p/a.jpg", 10, 21)
+        hashed = digest(read) if read else b""
+        kept = catalog.files.put_failure(touched, "why", ignored=ignored, retry=retry, content_hash=hashed)
+    assert kept is stays
+    assert [image.path for image in catalog.files.of_contents([content]).get(content, [])] == ["/p/a.jpg"] * stays
+    folder = catalog.files.folder_id("/p")
+    assert folder is not None
+    assert (catalog.files.known_in(folder)[b"a.jpg"] == (10, 21)) is not retry, "the next run tries again, or not"
+    with catalog.transaction():
+        assert catalog.files.remove("/p/a.jpg") == (content if stays else None)
+    assert catalog.files.known_in(folder) == {}
+
+
+def test_what_was_no_image_and_cannot_be_read_is_not_said_to_be_one(catalog: Catalog) -> None:
+    with catalog.transaction():
+        catalog.files.put_failure(FileRecord("/p/notes", 1, 2), "not an image", ignored=True, retry=False)
+        assert not catalog.files.put_failure(FileRecord("/p/notes", 1, 3), "EMFILE", ignored=False, retry=True)
+    assert catalog.files.failures() == []
+    folder = catalog.files.folder_id("/p")
+    assert folder is not None
+    assert catalog.files.known_in(folder) == {b"notes": (1, 2)}, "the next run sees that it has changed"
 
 
 # --- encoder, embeddings, the rest ---

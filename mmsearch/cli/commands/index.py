@@ -103,6 +103,8 @@ def describe(summary: Summary) -> list[str]:
     line = ", ".join(f"{getattr(summary, name):,} {name}" for name in counts)
     pace = f" ({summary.images_per_s:.1f} images/s)" if summary.encoded else ""
     lines = [f"{line} in {summary.seconds:.1f} s{pace}; {number(summary.total, 'image')} in the collection"]
+    if summary.kept:
+        lines.append(f"{summary.kept:,} of the skipped files stay in the collection as they were last indexed")
     seen = passed_over.told(summary.passed_over)
     if seen:
         lines.append(seen)

@@ -58,6 +58,11 @@ class Collection:
         """The folder that holds the collection."""
         return self._path
 
+    @property
+    def formats(self) -> str:
+        """The image formats that it opens, as `index --formats` lists them. Raises `CollectionNotFoundError`."""
+        return self._open_reader().formats()
+
     def close(self) -> None:
         """Release files and the model. The object can be used again afterwards."""
         if self._searcher is not None:
@@ -81,6 +86,7 @@ class Collection:
         *,
         model: str | None = None,
         options: ScanOptions | None = None,
+        formats: str | None = None,
         verify: bool = False,
         **run: Unpack[RunWords],
     ) -> Summary:
@@ -88,9 +94,10 @@ class Collection:
 
         A file is read where its size, mtime, ctime or inode is not what it was; with `verify` every file is.
         `model` (an alias or any other form of `--model`) is for a new collection; for an existing one it must name its
-        model. With `options` None each folder keeps the options it was last indexed with. Returns the counts; files
-        that cannot be read are counted in `skipped` and listed by `info`. A known folder that is missing, or suddenly
-        empty, is marked offline and keeps its images. `run` are the keywords of
+        model. With `options` None each folder keeps the options it was last indexed with; with `formats` None the
+        collection opens the image formats that it has opened (see `mmsearch.images.formats.parse`). Returns the counts;
+        files that cannot be read are counted in `skipped` and listed by `info`. A known folder that is missing, or
+        suddenly empty, is marked offline and keeps its images. `run` are the keywords of
         `mmsearch.indexing.settings.RunOptions`: `device`, `precision`, `settings`, `wait` and `stop`.
 
         Raises `SourceError` for a new folder that is missing, `ModelMismatchError`, `CollectionBusyError`,
@@ -98,7 +105,8 @@ class Collection:
         """
         from mmsearch.base.events import Finished
 
-        last = self._exhaust(self.add_events(dirs, model=model, options=options, verify=verify, **run))
+        events = self.add_events(dirs, model=model, options=options, formats=formats, verify=verify, **run)
+        last = self._exhaust(events)
         assert isinstance(last, Finished)
         return last.summary
 
@@ -108,6 +116,7 @@ class Collection:
         *,
         model: str | None = None,
         options: ScanOptions | None = None,
+        formats: str | None = None,
         verify: bool = False,
         **run: Unpack[RunWords],
     ) -> Iterator[Event]:
@@ -119,7 +128,7 @@ class Collection:
         sources, how = self._sources(dirs), RunOptions.of(run)
         load = partial(self._encoder.for_indexing, device=how.device, precision=how.precision)
         with self._writing("index", how.wait, how.stop, may_be_new=True) as catalog:
-            for event in index_run.run(catalog, sources, model, options, how, load, verify=verify):
+            for event in index_run.run(catalog, sources, model, options, how, load, formats=formats, verify=verify):
                 if isinstance(event, Finished):
                     finished = event
                 else:

@@ -21,27 +21,22 @@ from mmsearch.base.errors import DecodeError, ImageTooLargeError, NotAnImageErro
 from mmsearch.base.records import ImageFacts
 from mmsearch.base.text import one_line
 from mmsearch.images import exif as exif_facts
+from mmsearch.images import formats as known_formats
 from mmsearch.images import jxl_header
+from mmsearch.images.formats import FORMATS
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Pillow reads these itself. Left out are formats that run another program (EPS, WMF), that Pillow only identifies
-# (BUFR, GRIB, HDF5, MPEG), and that have no signature to tell them by (PCD, SPIDER, MCIDAS, IPTC, XVTHUMB).
-PILLOW_FORMATS: tuple[str, ...] = (
-    "JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "AVIF", "JPEG2000", "ICO", "ICNS", "CUR", "PPM", "PSD", "QOI",
-    "TGA", "DDS", "PCX", "DCX", "SGI", "SUN", "MSP", "IM", "IMT", "FLI", "FTEX", "GBR", "BLP", "PIXAR", "FITS", "XBM",
-    "XPM",
-)  # fmt: skip
+# Formats of plug-ins to Pillow, which are registered when a file of theirs is opened.
+_PLUG_INS = ("HEIF", "JXL")
+
+# Pillow reads these itself; it tries them in this order.
+PILLOW_FORMATS = tuple(entry.name for entry in FORMATS if entry.name not in _PLUG_INS)
 
 # A file with one of these endings that cannot be read is worth a word to the user; any other is simply no image.
-EXTENSIONS = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".avif",
-    ".avifs", ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpx", ".jpf", ".ico", ".icns", ".cur", ".ppm", ".pgm",
-    ".pbm", ".pnm", ".pfm", ".psd", ".qoi", ".tga", ".dds", ".pcx", ".dcx", ".sgi", ".rgb", ".bw", ".ras",
-    ".im", ".fli", ".flc", ".ftu", ".ftc", ".gbr", ".blp", ".pxr", ".fits", ".xbm", ".xpm", ".mpo",
-})  # fmt: skip
+EXTENSIONS = frozenset(f".{ending}" for entry in FORMATS for ending in entry.endings.split())
 PREFIX_BYTES = 64
 
 # How many times larger than the target the decoder's own scaling may leave an image. 2 keeps the embedding's cosine
@@ -110,16 +105,20 @@ def _signed_formats() -> tuple[str, ...]:
     return tuple(name for name in PILLOW_FORMATS if name in Image.OPEN and name not in weak)
 
 
-def decode(file: IO[bytes], *, max_pixels: int, target: int | None = None) -> tuple[Image.Image, ImageFacts]:
+def decode(
+    file: IO[bytes], *, max_pixels: int, target: int | None = None, formats: str = known_formats.ALL, ending: str = ""
+) -> tuple[Image.Image, ImageFacts]:
     """Read one image from a seekable binary file.
 
     `max_pixels` bounds width x height as the header states them, before pixels are decoded. With `target` (pixels) the
     decoder may scale a larger JPEG down while decoding, never below `DRAFT_MARGIN` x `target` on the shorter side.
+    `formats` are those that may be opened, as `formats.parse` reads them; `ending` is that of the file's name, by which
+    a file of a closed format is known that has no signature.
     Returns the upright 8-bit RGB image and its facts (size before any scaling). Raises `NotAnImageError`,
     `ImageTooLargeError`, or `DecodeError` for a damaged image; `OSError` where the file cannot be read.
     """
     with _translated(), _pixel_limit(max_pixels):
-        image = _open(file, max_pixels)
+        image = _open(file, max_pixels, formats, ending)
         width, height = image.size
         exif = _exif(image)
         turn = _turn(image, exif)
@@ -189,17 +188,20 @@ def _levels(image: Image.Image) -> NDArray[np.float64]:
     return np.nan_to_num(np.asarray(image, np.float64))
 
 
-def _open(file: IO[bytes], max_pixels: int) -> ImageFile.ImageFile:
+def _open(file: IO[bytes], max_pixels: int, opened: str, ending: str) -> ImageFile.ImageFile:
     prefix = file.read(PREFIX_BYTES)
     file.seek(0)
     if not prefix:
         raise NotAnImageError("the file is empty")
+    allowed = known_formats.parse(opened, strict=False)
     formats = PILLOW_FORMATS
     if _is_heif(prefix):
         formats += ("HEIF",)
-        _register_heif()
+        if "HEIF" in allowed:
+            _register_heif()
     elif jxl_header.is_jxl(prefix):
         formats = ("JXL",)
+        _check_open("JXL", allowed, opened)
         _register_jxl()
         size = jxl_header.read_size(file)
         if size is None:  # without a size there is no limit, and its decoder would find none either
@@ -207,17 +209,43 @@ def _open(file: IO[bytes], max_pixels: int) -> ImageFile.ImageFile:
         _check_size(size, max_pixels)
     elif common := _common_format(prefix):
         formats = (common,)
+        _check_open(common, allowed, opened)
         Image.preinit()
     else:
         _register_pillow()
     try:
-        image = Image.open(file, formats=[name for name in formats if name in Image.OPEN])
+        image = Image.open(file, formats=[name for name in formats if name in allowed and name in Image.OPEN])
     except UnidentifiedImageError as error:
+        _check_open(_closed_format(prefix, ending, allowed), allowed, opened)
         if has_image_signature(prefix):
             raise DecodeError("damaged image (its header cannot be read)") from error
         raise NotAnImageError("not in a known image format") from error
     _check_size(image.size, max_pixels)
     return image
+
+
+def _check_open(name: str | None, allowed: frozenset[str], opened: str) -> None:
+    """Raise `DecodeError`, with what opens it, for a format that is not among those `allowed`, which `opened` lists."""
+    if name is not None and name not in allowed:
+        option = f"--formats {opened.replace(' ', ',')},{name.lower()}"
+        raise DecodeError(f"files in the format {name} are opened only after `mmsearch index {option}`")
+
+
+def _closed_format(prefix: bytes, ending: str, allowed: frozenset[str]) -> str | None:
+    """The format that a file seems to have, of those that are not open: by its ending and first bytes, or these alone.
+
+    Some formats have no signature, and then the ending says it.
+    """
+    if _is_heif(prefix) and "HEIF" not in allowed:
+        return "HEIF"
+    Image.init()
+    named = known_formats.at_ending(ending)
+    for name in (named, *PILLOW_FORMATS):
+        if name in Image.OPEN and name not in allowed:
+            accept = Image.OPEN[name][1]
+            if name == named if accept is None else accept(prefix) is True and not _is_prose(prefix):
+                return name
+    return None
 
 
 def _common_format(prefix: bytes) -> str | None:

@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 from mmsearch.base import config
 from mmsearch.base.machine import worker_environment
 from mmsearch.base.records import FileRecord, ImageFacts, Preprocess
+from mmsearch.images import formats as known_formats
 from mmsearch.images.memory import default_memory, memory_limit, shares
 from mmsearch.images.stalled_disks import MOST_IN_A_ROW, Stalls
 
@@ -79,7 +80,8 @@ class DecodePool:
 
     `known` is called, from any thread, with a file's content hash and says whether its pixels can be spared.
     `time_limit` is in seconds, for each file; `memory` in bytes, for all workers together (None: half of what is free
-    now). Where it is little, fewer workers run, and images that need much are decoded one at a time.
+    now). Where it is little, fewer workers run, and images that need much are decoded one at a time. `formats` lists
+    the formats that are opened (see `mmsearch.images.formats`).
     """
 
     def __init__(
@@ -91,12 +93,13 @@ class DecodePool:
         known: Callable[[bytes], bool],
         time_limit: float = config.DEFAULT_TIME_LIMIT,
         memory: int | None = None,
+        formats: str = known_formats.DEFAULT,
     ) -> None:
         dealt = shares(default_memory() if memory is None else memory, workers, max_pixels)
         # What fails for want of memory that others have taken may do another time.
         is_short = memory is None and dealt.most < memory_limit(max_pixels)
         limits = {"max_pixels": max_pixels, "time_limit": time_limit, "retry_memory": is_short}
-        told = {"preprocess": how.to_json(), **limits}
+        told = {"preprocess": how.to_json(), "formats": formats, **limits}
         self._settings = json.dumps({**told, "memory": dealt.each})
         self._large = json.dumps({**told, "memory": dealt.large}) if dealt.large else self._settings
         self._one_large = threading.Lock()

@@ -20,6 +20,7 @@ from typing import IO, Any
 from mmsearch.base import long_paths
 from mmsearch.base.file_state import state_of
 from mmsearch.base.records import Preprocess
+from mmsearch.images import formats
 from mmsearch.images.content_hash import content_hash
 
 # Seconds that a pool may take to notice that a file's time is over.
@@ -36,12 +37,13 @@ _LEAST_FILE_BYTES = 1 << 30
 @dataclass(frozen=True, slots=True)
 class _Settings:
     """What all files of a run have in common. `memory_limit` is in bytes; None where the system enforces none.
-    `retry_memory` says that it is low because little is free just now."""
+    `retry_memory` says that it is low because little is free just now. `formats` lists those that are opened."""
 
     how: Preprocess
     max_pixels: int
     memory_limit: int | None
     retry_memory: bool
+    formats: str
 
 
 def work() -> None:
@@ -54,7 +56,8 @@ def work() -> None:
     told = json.loads(requests.readline())
     limit = _limit_resources(told["memory"])
     how = Preprocess.from_json(told["preprocess"])
-    settings = _Settings(how, told["max_pixels"], limit, told.get("retry_memory", False))
+    opened = told.get("formats", formats.DEFAULT)
+    settings = _Settings(how, told["max_pixels"], limit, told.get("retry_memory", False), opened)
     from mmsearch.images import decode, preprocess  # noqa: F401  (before the clock of the first file runs)
 
     _answer(answers, {"ready": True})
@@ -128,7 +131,7 @@ def _serve(path: str, settings: _Settings, requests: IO[bytes], answers: IO[byte
             seen = {"hash": digest, "state": state_of(before), "seconds": spent}
             _answer(answers, seen)
             if json.loads(requests.readline())["pixels"]:
-                fields, pixels = _decode(file, settings)
+                fields, pixels = _decode(file, settings, os.path.splitext(path)[1])
                 after = os.fstat(descriptor)
                 if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                     refusal = _refusal("it changed while it was being read", retry=True)
@@ -143,12 +146,18 @@ def _serve(path: str, settings: _Settings, requests: IO[bytes], answers: IO[byte
         _answer(answers, _refusal(error.strerror or str(error), retry=True) | {"errno": error.errno})
 
 
-def _decode(file: IO[bytes], settings: _Settings) -> tuple[dict[str, Any], bytes]:
+def _decode(file: IO[bytes], settings: _Settings, ending: str) -> tuple[dict[str, Any], bytes]:
     """The facts with the seconds it took, and the pixels."""
     from mmsearch.images import decode, preprocess
 
     started = time.perf_counter()
-    image, facts = decode.decode(file, max_pixels=settings.max_pixels, target=settings.how.resize)
+    image, facts = decode.decode(
+        file,
+        max_pixels=settings.max_pixels,
+        target=settings.how.resize,
+        formats=settings.formats,
+        ending=ending,
+    )
     pixels = preprocess.prepare_image(image, settings.how).tobytes()
     return {"facts": asdict(facts), "seconds": time.perf_counter() - started}, pixels
 

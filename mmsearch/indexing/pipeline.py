@@ -128,7 +128,8 @@ class Indexer:
             yield from self._wait_for_preprocess()
             if self._preprocess is None:  # stopped meanwhile
                 return None
-            self._pool = self._stack.enter_context(self._settings.open_pool(self._preprocess, self._lookup.knows))
+            pool = self._settings.open_pool(self._preprocess, self._lookup.knows, self._catalog.formats())
+            self._pool = self._stack.enter_context(pool)
         future = self._pool.submit(work.record) if self._pool and work.kind == "file" else None
         return _Waiting(work, future, time.monotonic())
 

@@ -150,7 +150,8 @@ class Reindexer:
 
     def _submit(self, entry: _Waiting) -> None:
         if self._pool is None:
-            pool = self._settings.open_pool(self._target.info.preprocess, self._is_not_awaited)
+            preprocess, opened = self._target.info.preprocess, self._catalog.formats()
+            pool = self._settings.open_pool(preprocess, self._is_not_awaited, opened)
             self._pool = self._stack.enter_context(pool)
         record = entry.others.popleft() if entry.others else None
         entry.future = self._pool.submit(record) if record else None

@@ -12,6 +12,7 @@ from mmsearch.base.errors import ModelMismatchError
 from mmsearch.base.events import Event, Finished, Notice
 from mmsearch.base.records import Encoder, EncoderInfo, Preprocess, ScanOptions
 from mmsearch.encoders import choose_default, expected_preprocess, resolve
+from mmsearch.images.formats import parse
 from mmsearch.indexing import roots
 from mmsearch.indexing.pipeline import Indexer
 from mmsearch.indexing.settings import RunOptions
@@ -26,15 +27,18 @@ def run(
     how: RunOptions,
     load: Callable[[str, EncoderInfo | None], Encoder],
     *,
+    formats: str | None = None,
     verify: bool = False,
 ) -> Iterator[Event]:
     """Index the folders `sources`, absolute paths (None: all known roots); the last event is `Finished`.
 
-    The caller holds the writer lock. `options` None keeps those of each root; with `verify` all files are read again.
-    `load` is given the model's name and what the catalog knows of it, in a thread of its own; setting `how.stop` ends
-    the run after the batch in flight.
-    Raises `SourceError`, `ModelMismatchError`, and what `load` raises.
+    The caller holds the writer lock. `options` None keeps those of each root, `formats` None those of the collection;
+    with `verify` all files are read again. `load` is given the model's name and what the catalog knows of it, in a
+    thread of its own; setting `how.stop` ends the run after the batch in flight.
+    Raises `UsageError`, `SourceError`, `ModelMismatchError`, and what `load` raises.
     """
+    if formats is not None:
+        parse(formats)
     _check_model(catalog, model)
     notices: deque[Notice] = deque()
 
@@ -42,6 +46,9 @@ def run(
         notices.append(Notice(line))
 
     planned = roots.plan(catalog, sources, options, say)
+    if formats is not None:
+        with catalog.transaction():
+            catalog.set_formats(formats)
     choice = _ModelChoice(catalog, model, say)
     # A first run stores its folders together with its model, which nobody would remember: one that fails, is stopped or
     # killed before it has it leaves none behind for the next run to fill with another model.

@@ -36,8 +36,9 @@ class IndexSettings:
         """How many images are encoded together, where this encoder is loaded or none is yet."""
         return self.batch_size or (encoder.batch_size if encoder else config.DEFAULT_BATCH_SIZE)
 
-    def open_pool(self, how: Preprocess, known: Callable[[bytes], bool]) -> DecodePool:
-        """The workers that decode images and prepare them as `how` says; `known` as `DecodePool` takes it."""
+    def open_pool(self, how: Preprocess, known: Callable[[bytes], bool], formats: str) -> DecodePool:
+        """The workers that decode images and prepare them as `how` says; `known` and `formats` as `DecodePool` takes
+        them."""
         return DecodePool(
             how,
             workers=self.processes,
@@ -45,6 +46,7 @@ class IndexSettings:
             known=known,
             time_limit=self.time_limit,
             memory=self.decode_memory,
+            formats=formats,
         )
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from mmsearch.base import config
 from mmsearch.base.machine import available_cpus
 from mmsearch.base.records import FileRecord, ImageFacts, Preprocess
+from mmsearch.images.formats import DEFAULT
 from mmsearch.images.pool import Decoded, DecodePool
 
 # Files in work for each worker, so that none waits: a thumbnail that is done and not yet taken is memory.
@@ -27,13 +28,14 @@ _AHEAD = 2
 class Entry:
     """One picture to show: the path of its file, a short heading such as a score, and lines of notes about it.
 
-    `weak` says that it is less worth a look than others beside it.
+    `weak` says that it is less worth a look than others beside it; `formats` are those that its collection opens.
     """
 
     path: str
     heading: str = ""
     notes: tuple[str, ...] = ()
     weak: bool = False
+    formats: str = DEFAULT
 
     @property
     def name(self) -> str:
@@ -53,13 +55,20 @@ class Thumbnail:
 def thumbnails(entries: Sequence[Entry], side: int) -> Iterator[Thumbnail]:
     """A thumbnail for each entry, in their order, neither side over `side` pixels; smaller pictures keep their size.
 
+    All entries are of one collection.
     Never raises for a file: one that is gone or damaged has a reason in place of an image.
     """
     if not entries:
         return
     how = Preprocess(side, side, "longest", "lanczos")
     workers = min(available_cpus(), len(entries))
-    with DecodePool(how, workers=workers, max_pixels=config.DEFAULT_MAX_PIXELS, known=lambda _: False) as pool:
+    with DecodePool(
+        how,
+        workers=workers,
+        max_pixels=config.DEFAULT_MAX_PIXELS,
+        known=lambda _: False,
+        formats=entries[0].formats,
+    ) as pool:
         left = iter(entries)
         waiting: deque[tuple[Entry, Future[Decoded]]] = deque()
         while True:

@@ -188,7 +188,8 @@ class QueryEmbedder:
             self._images.close()  # another process has changed the collection's model
             self._images = None
         if self._images is None:
-            self._images = QueryImages(view.encoder.info.preprocess, max_pixels=self._max_pixels)
+            info = view.encoder.info
+            self._images = QueryImages(info.preprocess, max_pixels=self._max_pixels, formats=view.catalog.formats())
         return self._images
 
     def _loaded(self, view: View) -> TextEmbedder:

@@ -27,15 +27,19 @@ _SUFFIX = ".jpg"
 class QueryImages:
     """One worker process, which is started with the first image and kept until `close`."""
 
-    def __init__(self, how: Preprocess, *, max_pixels: int) -> None:
+    def __init__(self, how: Preprocess, *, max_pixels: int, formats: str) -> None:
+        """`formats` are those that the collection opens."""
         self.how = how
+        self._formats = formats
         self._max_pixels = max_pixels
         self._pool: DecodePool | None = None
 
     def start(self) -> None:
         """Start the worker, if it is not running; something else may be done until it is ready."""
         if self._pool is None:
-            self._pool = DecodePool(self.how, workers=1, max_pixels=self._max_pixels, known=lambda _: False)
+            self._pool = DecodePool(
+                self.how, workers=1, max_pixels=self._max_pixels, known=lambda _: False, formats=self._formats
+            )
             self._pool.warm_up()
 
     def decode(self, source: str | bytes, allow_private_urls: bool = False) -> Decoded:

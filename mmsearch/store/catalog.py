@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mmsearch.base.errors import CollectionEmptyError
+from mmsearch.images import formats
 from mmsearch.store.contents import Contents
 from mmsearch.store.database import Database
 from mmsearch.store.embeddings import EmbeddingTables
@@ -55,6 +56,16 @@ class Catalog:
         if encoder is None or not self.embeddings.last(encoder.id):
             raise CollectionEmptyError.of(self.folder)
         return encoder
+
+    def formats(self) -> str:
+        """The formats that are opened, as the user has listed them (see `mmsearch.images.formats`)."""
+        return self.database.meta("formats") or formats.DEFAULT
+
+    def set_formats(self, listed: str) -> None:
+        """Change them; files that could not be indexed are tried again by the next run, as it may open them."""
+        if listed != self.formats():
+            self.database.set_meta("formats", listed)
+            self.files.retry_failures()
 
     def add_run(self, started_at: str, summary: dict[str, Any]) -> None:
         """Remember what an index run did."""

@@ -131,6 +131,10 @@ class Files:
                 (record.ctime_ns, record.inode, folder, name),
             )
 
+    def retry_failures(self) -> None:
+        """Have the next run try all files again that claim to be images and could not be indexed."""
+        self._db.run("UPDATE failures SET mtime_ns = -1 WHERE NOT ignored")
+
     def remove(self, path: str) -> int | None:
         """Forget a file. Returns the id of the content that it had, None where it was not indexed."""
         folder, name = self._folder_and_name(path)

@@ -111,7 +111,7 @@ def test_a_disk_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: py
 
 
 def test_a_decoder_may_close_the_file(tmp_path: Path) -> None:
-    (result,) = decode_all([put(tmp_path / "a.ftc", CRAFTED["FTEX"]())])
+    (result,) = decode_all([put(tmp_path / "a.ftc", CRAFTED["FTEX"]())], formats="ftex")
     assert result.facts == ImageFacts(64, 48, "FTEX")
 
 

@@ -71,8 +71,14 @@ def no(content_hash: bytes) -> bool:
     return False
 
 
-def pool(*, workers: int = 1, known: Callable[[bytes], bool] = no, time_limit: float = PATIENCE) -> DecodePool:
-    return DecodePool(HOW, workers=workers, max_pixels=10_000_000, known=known, time_limit=time_limit)
+def pool(
+    *,
+    workers: int = 1,
+    known: Callable[[bytes], bool] = no,
+    time_limit: float = PATIENCE,
+    formats: str = "default",
+) -> DecodePool:
+    return DecodePool(HOW, workers=workers, max_pixels=10_000_000, known=known, time_limit=time_limit, formats=formats)
 
 
 def record_of(path: Path | str) -> FileRecord:

@@ -65,6 +65,15 @@ class Indexing(TypedDict, total=False):
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file again, to find those that have changed unnoticed.")
     ]
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Image formats to open, from now on: default, all, or names; -NAME closes one: `default,fits,-psd`. "
+            "`mmsearch help indexing` lists them.",
+            show_default="as before",
+        ),
+    ]
 
 
 class IndexOptions(Indexing, Running, total=False):
@@ -76,7 +85,8 @@ def index(**given: Unpack[IndexOptions]) -> None:
     """Index folders: encode what changed, forget what is gone.
 
     The options --include, --exclude, --hidden, --follow-symlinks and --ignore-inode are remembered for each folder;
-    giving any of them again replaces all five. Ctrl-C keeps what is done; the same command resumes there.
+    giving any of them again replaces all five. --formats is remembered for the collection. Ctrl-C keeps what is done;
+    the same command resumes there.
     """
     from mmsearch.base.events import Finished
     from mmsearch.cli.running import finish, run
@@ -85,8 +95,9 @@ def index(**given: Unpack[IndexOptions]) -> None:
     options = _options(given["include"], given["exclude"], *flags)
 
     def start(photos: Collection, how: RunWords) -> Iterator[Event]:
+        dirs, model = given["dirs"] or None, given["model"]
         return photos.add_events(
-            given["dirs"] or None, model=given["model"], options=options, verify=given["verify"], **how
+            dirs, model=model, options=options, formats=given["formats"], verify=given["verify"], **how
         )
 
     last = run(given, start)

@@ -40,7 +40,7 @@ def query(**given: Any) -> None:
         hits, left_out = question.answer(photos, asked)
         question.remember(photos, asked, session, hits)
     output.print(hits, asked, left_out)
-    raise typer.Exit(actions.run(hits, question.label(asked.query)))
+    raise typer.Exit(actions.run(hits, question.label(asked.query), asked.formats))
 
 
 def _say(line: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmsearch.base.errors import UsageError
 from mmsearch.base.records import Hit
 from mmsearch.cli.console import say
+from mmsearch.images.formats import DEFAULT
 from mmsearch.rendering import marks
 from mmsearch.rendering.table import date
 from mmsearch.rendering.text import number, printable
@@ -53,8 +54,9 @@ class Actions:
 
             check(self.montage, top)
 
-    def run(self, hits: Sequence[Hit], title: str) -> int:
-        """Do all of it with the hits, which are those shown. Files that cannot be used are named on stderr.
+    def run(self, hits: Sequence[Hit], title: str, formats: str) -> int:
+        """Do all of it with the hits, which are those shown. Files that cannot be used are named on stderr. `formats`
+        are those that the collection opens.
 
         Returns the exit code.
         """
@@ -64,12 +66,12 @@ class Actions:
         if self.gallery is not None:
             from mmsearch.rendering.gallery import write_gallery
 
-            failures += write_gallery(self.gallery, title, entries(hits))
+            failures += write_gallery(self.gallery, title, entries(hits, formats))
             say(f"wrote {self.gallery}, {number(len(hits), 'image')}")
         if self.montage is not None:
             from mmsearch.rendering.montage import write_montage
 
-            failures += write_montage(self.montage, entries(hits))
+            failures += write_montage(self.montage, entries(hits, formats))
             say(f"wrote {self.montage}, {number(len(hits), 'image')}")
         if self.copy_to is not None or self.link_to is not None:
             failures += self._put(hits)
@@ -102,12 +104,13 @@ class Actions:
         return open_files(made or [hit.path for hit in hits[:MOST_OPENED]])
 
 
-def entries(hits: Sequence[Hit]) -> list[Entry]:
-    """What a page or a contact sheet says of each result."""
+def entries(hits: Sequence[Hit], formats: str = DEFAULT) -> list[Entry]:
+    """What a page or a contact sheet says of each result; `formats` are those that the collection opens."""
     from mmsearch.rendering.thumbnails import Entry
 
     weaker = marks.weaker(hits)
-    return [Entry(hit.path, _heading(hit), tuple(_notes(hit)), weak) for hit, weak in zip(hits, weaker, strict=True)]
+    told = zip(hits, weaker, strict=True)
+    return [Entry(hit.path, _heading(hit), tuple(_notes(hit)), weak, formats) for hit, weak in told]
 
 
 def _heading(hit: Hit) -> str:

@@ -72,7 +72,7 @@ class Output:
         elif self.paths or self.print0:
             _print_paths(hits, b"\0" if self.print0 else b"\n")
         else:
-            _print_table(hits, thumbnails=self.thumbnails)
+            _print_table(hits, asked.formats if self.thumbnails else None)
             remark = _remark(hits, asked, left_out)
             if remark:
                 say(remark)
@@ -104,12 +104,13 @@ def _print_paths(hits: Sequence[Hit], end: bytes) -> None:
     write_bytes(b"".join(os.fsencode(hit.path) + end for hit in hits))
 
 
-def _print_table(hits: Sequence[Hit], *, thumbnails: bool) -> None:
-    if thumbnails and hits:
+def _print_table(hits: Sequence[Hit], formats: str | None) -> None:
+    """The table, below thumbnails of files in these formats (None: no thumbnails)."""
+    if formats is not None and hits:
         from mmsearch.cli.query.actions import entries
         from mmsearch.cli.terminal import show
 
-        show(entries(hits))
+        show(entries(hits, formats))
     width = terminal_width() if sys.stdout.isatty() else None
     for line in table(hits, width=width, colour=wants_colour(), plain=not can_print(DRAWN_WITH)):
         print(line)

@@ -30,7 +30,8 @@ _home = tempfile.TemporaryDirectory(prefix="mmsearch-tests-", ignore_cleanup_err
 
 def _point_at(home: Path, patch: pytest.MonkeyPatch) -> None:
     """Make `home` the place of all that mmsearch and the libraries below it keep for a user."""
-    places = {"HOME": "", "USERPROFILE": "", "XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "cache"}
+    places = {"HOME": "", "USERPROFILE": ""}
+    places |= {"XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "settings"}
     for name, below in places.items():
         patch.setenv(name, str(home / below))
     patch.setenv("MMSEARCH_CACHE", str(home / "cache" / "mmsearch"))

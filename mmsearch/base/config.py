@@ -53,6 +53,13 @@ def cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("mmsearch", appauthor=False))
 
 
+def settings_dir() -> Path:
+    """Where what the user has decided is kept: the platform's user configuration directory, `mmsearch` below it."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("mmsearch", appauthor=False))
+
+
 def collection_path(name_or_path: str | None = None) -> Path:
     """The folder of a collection: `name_or_path`, else `MMSEARCH_COLLECTION`, else the default one.
 

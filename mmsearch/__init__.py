@@ -30,6 +30,7 @@ from mmsearch.base.errors import (
     SourceError,
     StorageError,
     UnknownModelError,
+    UntrustedError,
     UsageError,
 )
 from mmsearch.base.version import __version__
@@ -58,6 +59,7 @@ __all__ = [
     "SourceError",
     "StorageError",
     "UnknownModelError",
+    "UntrustedError",
     "UsageError",
     "__version__",
 ]

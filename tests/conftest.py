@@ -44,6 +44,7 @@ def pytest_configure() -> None:
     _session.setenv("HF_HUB_OFFLINE", "1")
     for name in (
         "MMSEARCH_COLLECTION",
+        "MMSEARCH_TRUSTED",
         "HF_ENDPOINT",
         "HF_HUB_CACHE",
         "HF_TOKEN",

@@ -60,6 +60,13 @@ def settings_dir() -> Path:
     return Path(platformdirs.user_config_dir("mmsearch", appauthor=False))
 
 
+def trusted_folders() -> list[str]:
+    """Folders that are trusted although others may write there, beside those that the user has listed
+    (`MMSEARCH_TRUSTED`, with the system's separator): for containers, whose user has no settings that last.
+    """
+    return [path for path in os.environ.get("MMSEARCH_TRUSTED", "").split(os.pathsep) if path]
+
+
 def collection_path(name_or_path: str | None = None) -> Path:
     """The folder of a collection: `name_or_path`, else `MMSEARCH_COLLECTION`, else the default one.
 

@@ -14,6 +14,7 @@ MMSearchError                 exit 1
 │   ├── ModelMismatchError
 │   ├── ReindexError
 │   └── StorageError                   disk full, read-only, damaged
+│       └── UntrustedError             others may have written there, and the user has not said to trust them
 ├── ModelError                         a model cannot be named, fetched or run
 │   ├── UnknownModelError     exit 2
 │   └── ModelUnavailableError
@@ -105,6 +106,10 @@ class ReindexError(CollectionError):
 
 class StorageError(CollectionError):
     """The disk is full, read-only or damaged."""
+
+
+class UntrustedError(StorageError):
+    """A collection or cache belongs to somebody else, or others may write to it: nothing is written there."""
 
 
 class ModelError(MMSearchError):

@@ -11,14 +11,10 @@ from mmsearch.base.paths import make_private
 
 
 class Lines:
-    """The list in the file `name`. An entry is any bytes but a line break; the newest is last.
+    """The list in the file `name`. An entry is any bytes but a line break; the newest is last."""
 
-    Of more than `most` entries the oldest are dropped.
-    """
-
-    def __init__(self, name: str, most: int = 10_000) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._most = most
 
     @property
     def path(self) -> Path:
@@ -34,7 +30,7 @@ class Lines:
     def add(self, entry: bytes) -> None:
         """Put an entry at the end, once. Raises `OSError`."""
         entries = [line for line in self.all() if line != entry]
-        self._write([*entries, entry][-self._most :])
+        self._write([*entries, entry])
 
     def remove(self, entry: bytes) -> bool:
         """Take an entry off; whether it was there. Raises `OSError`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsearch.base.durable import append_private, read_json, sync, write_json, write_private
+from mmsearch.base.durable import append_private, open_to_write, read_json, sync, write_json, write_private
 
 
 @pytest.fixture
@@ -124,3 +124,56 @@ def test_what_is_no_object_reads_as_an_empty_one(tmp_path: Path, content: bytes 
     if content is not None:
         path.write_bytes(content)
     assert read_json(path) == {}
+
+
+WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+@pytest.mark.parametrize("flags", [WRITE, os.O_RDWR, os.O_WRONLY | os.O_APPEND | os.O_CREAT])
+def test_no_link_is_followed_to_write(tmp_path: Path, flags: int) -> None:
+    precious, link = tmp_path / "precious", tmp_path / "link"
+    precious.write_bytes(b"precious")
+    link.symlink_to(precious)
+    with pytest.raises(OSError, match="a link is in its place, which is not followed; remove it"):
+        open_to_write(link, flags)
+    assert precious.read_bytes() == b"precious"
+    precious.unlink()
+    with pytest.raises(OSError, match="a link is in its place"):
+        open_to_write(link, flags)
+    assert not precious.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes with a name")
+@pytest.mark.parametrize("flags", [WRITE, os.O_RDWR])
+def test_a_pipe_holds_nobody_up(tmp_path: Path, flags: int) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"is not a file; remove it|No such device"):
+        open_to_write(tmp_path / "pipe", flags)
+
+
+def test_what_is_opened_is_private_and_cut_only_where_asked(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for flags, left in ((WRITE, b"b"), (os.O_WRONLY | os.O_APPEND, b"bb"), (WRITE, b"b")):
+        descriptor = open_to_write(path, flags)
+        os.write(descriptor, b"b")
+        os.close(descriptor)
+        assert path.read_bytes() == left
+    assert os.name == "nt" or stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        open_to_write(path, WRITE | os.O_EXCL)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_a_file_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    """Also where somebody has guessed what the file is called until it is whole."""
+    precious, note = tmp_path / "precious", tmp_path / "note"
+    precious.write_bytes(b"precious")
+    for name in ("note", f"note.{os.getpid()}.tmp", "note.tmp"):
+        (tmp_path / name).symlink_to(precious)
+    write_private(note, b"new")
+    assert not note.is_symlink() and note.read_bytes() == b"new" and precious.read_bytes() == b"precious"
+    note.unlink()
+    note.symlink_to(precious)
+    write_json(note, {"a": 1})
+    assert read_json(note) == {"a": 1} and precious.read_bytes() == b"precious"

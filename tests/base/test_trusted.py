@@ -10,7 +10,6 @@ import pytest
 
 from mmsearch.base import config
 from mmsearch.base.errors import StorageError, UsageError
-from mmsearch.base.lines import Lines
 from mmsearch.base.trusted import TrustedFolders
 
 
@@ -58,10 +57,3 @@ def test_a_list_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="trusted-things cannot be written"):
         TrustedFolders("things").add(tmp_path)
     assert TrustedFolders("things").all() == []
-
-
-def test_of_a_long_list_the_oldest_go() -> None:
-    lines = Lines("some", most=3)
-    for entry in (b"a", b"b", b"c", b"a", b"d"):
-        lines.add(entry)
-    assert lines.all() == [b"c", b"a", b"d"]

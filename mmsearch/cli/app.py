@@ -18,6 +18,7 @@ from mmsearch.cli.commands.models import models
 from mmsearch.cli.commands.optimize import optimize
 from mmsearch.cli.commands.query import query
 from mmsearch.cli.commands.reindex import reindex
+from mmsearch.cli.commands.trust import trust
 from mmsearch.cli.help_text import PlainCommand, in_sections
 from mmsearch.cli.query.options import SECTIONS
 
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "optimize": optimize,
     "reindex": reindex,
     "doctor": doctor,
+    "trust": trust,
     "completion": completion,
     "eval": evaluate,
     "help": help_topics,

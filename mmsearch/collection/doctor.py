@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmsearch.base import config
-from mmsearch.base.errors import CollectionBusyError, CollectionVersionError, StorageError
+from mmsearch.base import config, ownership
+from mmsearch.base.cleaning import is_ours
+from mmsearch.base.errors import CollectionBusyError, CollectionVersionError, StorageError, UntrustedError
 from mmsearch.indexing.refresh import refresh_vectors
-from mmsearch.store import lock
+from mmsearch.store import lock, trust
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.connection import CATALOG_NAME
 from mmsearch.store.repair import Checks
@@ -68,8 +69,8 @@ def examine(folder: Path, *, repair: bool = False, patience: lock.Patience | Non
 
 @contextmanager
 def _alone(folder: Path, repair: bool, patience: lock.Patience | None) -> Iterator[None]:
-    """Nobody else writes meanwhile; where nothing can be written, nobody does anyway."""
-    if not repair and not os.access(folder, os.W_OK):
+    """Nobody else writes meanwhile; where nothing can be written, or is not to be, only those who may do."""
+    if not repair and (not os.access(folder, os.W_OK) or trust.doubt(folder)):
         yield
         return
     with lock.writer(folder, "doctor", patience):
@@ -121,14 +122,21 @@ class _Doctor:
         if os.name == "nt":
             yield _Result("the system's own permissions for the user's folders apply", ok=True)
             return
+        doubt = trust.doubt(self._folder)
+        if doubt:
+            yield _Result(f"{doubt}; nothing is written there unless you trust it (`mmsearch trust DIR`)")
+            return
         ours = [
             *self._folder.glob(f"{CATALOG_NAME}*"),
             *self._folder.glob("writer.*"),
             *indexes.of(self._folder).others(()),
         ]
         cache = [path for path in (config.cache_dir(), config.cache_dir() / "exports") if path.is_dir()]
-        folder = [self._folder, *cache]
-        open_ones = [path for path in [*folder, *sorted(ours)] if _mode(path) & _OWNER_ONLY]
+        found = [self._folder, *cache, *sorted(path for path in ours if is_ours(path))]
+        open_ones = [path for path in found if _mode(path) & _OWNER_ONLY]
+        if open_ones and ownership.is_trusted(self._folder):
+            yield _Result("open to other users, whom you trust (`mmsearch trust`)", ok=True)
+            return
         if not open_ones:
             yield _Result("only their owner can read the collection and the cache", ok=True)
             return
@@ -145,7 +153,7 @@ class _Doctor:
             with Catalog(self._folder, write=self._repair) as catalog:
                 complaints = Checks(catalog).complaints()
                 images = catalog.files.count()
-        except (CollectionBusyError, CollectionVersionError):
+        except (CollectionBusyError, CollectionVersionError, UntrustedError):
             raise
         except StorageError as error:
             complaints, images = [error.message], 0

@@ -17,6 +17,7 @@ from mmsearch.base.errors import SourceError, StorageError
 from mmsearch.base.records import ImageRecord
 from mmsearch.evaluating import captions
 from mmsearch.evaluating.captions import CaptionedImage, CaptionSet
+from mmsearch.store import trust
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.selection import Selection
 
@@ -66,7 +67,11 @@ def unnamed(catalog: Catalog, seed: int = 0) -> Iterator[ImageRecord]:
 
 
 def append(folder: Path, record: ImageRecord, caption: str) -> None:
-    """Add a caption to those of the collection in `folder`; it is on the disk when this returns."""
+    """Add a caption to those of the collection in `folder`; it is on the disk when this returns.
+
+    Raises `StorageError`, `UntrustedError`.
+    """
+    trust.require(folder)
     line = captions.to_line(CaptionedImage(record.path, (caption,), record.content_hash))
     path = folder / FILE_NAME
     try:

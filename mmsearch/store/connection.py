@@ -10,13 +10,13 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from mmsearch.base import shortages
+from mmsearch.base import ownership, shortages
+from mmsearch.base.durable import open_to_write
 from mmsearch.base.errors import CollectionBusyError, CollectionNotFoundError, StorageError
 from mmsearch.base.paths import make_private
-from mmsearch.store import guard, identity, schema
+from mmsearch.store import guard, identity, schema, trust
 from mmsearch.store.distance import distance
-
-CATALOG_NAME = "catalog.sqlite3"
+from mmsearch.store.trust import CATALOG_NAME as CATALOG_NAME
 
 # Files that SQLite opens for a catalog: the database, its log and the index of that, and a folder for a moment.
 _FILES = 4
@@ -33,10 +33,14 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
     """Open the catalog in `folder`; with `write` it is made or migrated as needed.
 
     The connection is in autocommit mode and may pass between threads (one at a time). Raises `CollectionNotFoundError`,
-    `CollectionVersionError`, `StorageError`.
+    `CollectionVersionError`, `StorageError`, and `UntrustedError` where others may have written to what is to be
+    written to, if only to migrate it.
     """
     path = folder / CATALOG_NAME
     with translated(folder):
+        if write:
+            trust.require(folder)
+        trust.require_files(folder)
         refuse_foreign(folder)
         if write:
             _create_private(folder, path)
@@ -148,7 +152,8 @@ def _create_private(folder: Path, path: Path) -> None:
     """Photos are private: only the user may enter the folder or read the file."""
     make_private(folder)
     if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        with suppress(FileExistsError):  # another process was faster
+            os.close(open_to_write(path, os.O_CREAT | os.O_EXCL | os.O_RDWR))
 
 
 def address(path: Path, mode: str) -> str:
@@ -164,20 +169,24 @@ def open_file(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open read-only, also where the folder cannot be written.
+    """Open read-only, also where the folder cannot be written, or is not to be because it is somebody else's.
 
     SQLite reads a WAL database through an index in shared memory, which it makes in the folder. Where it cannot, a
     database without a log can be read as a file that nobody changes; one with a log needs the index of its last writer.
     """
     shared, has_log = path.with_name(f"{path.name}-shm"), _has_log(path)
-    if not os.access(path.parent, os.W_OK) and not has_log:
+    doubt = trust.doubt(path.parent)
+    if not has_log and (doubt or not os.access(path.parent, os.W_OK)):
         return open_file(path, "ro&immutable=1")
-    connection = open_file(path, "ro")
+    connection = open_file(path, "ro&readonly_shm=1" if doubt else "ro")
     try:
         connection.execute("SELECT count(*) FROM sqlite_schema")
     except sqlite3.OperationalError as error:
         connection.close()
         if has_log and not shared.exists() and "unable to open" in str(error):
+            if doubt:
+                what = f"the collection at {path.parent} was copied during a run, so that reading it has to write to it"
+                raise ownership.untrusted(what, path.parent, doubt) from error
             raise StorageError(
                 f"the collection at {path.parent} was copied during a run, to a place that cannot be written",
                 "copy it to a writable place, or run `mmsearch info` on the original and copy it again",

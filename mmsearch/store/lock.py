@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,14 +21,21 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
+from mmsearch.base.cleaning import ours, remove_ours
 from mmsearch.base.durable import write_private
 from mmsearch.base.errors import CollectionBusyError
 from mmsearch.base.paths import make_private
+from mmsearch.store import trust
 from mmsearch.store.connection import CATALOG_NAME, refuse_foreign, translated
 from mmsearch.store.database import now
+from mmsearch.store.trust import LOCK_NAME as LOCK_NAME
 
-LOCK_NAME = "writer.lock"
 HOLDER_NAME = "writer.json"
+
+_HALF_WRITTEN = re.compile(rf"{re.escape(HOLDER_NAME)}\.[0-9a-f]{{16}}\.tmp")
+
+# Bytes. A note has some 150.
+_LARGEST_NOTE = 10_000
 
 # Seconds between two tries for a lock that somebody else holds.
 _POLL = 0.2
@@ -73,7 +82,7 @@ class Taken:
     def discard(self) -> None:
         """Take away the catalog that was made in vain, and at the end the folder, if nothing else is in it."""
         for name in (CATALOG_NAME, f"{CATALOG_NAME}-wal", f"{CATALOG_NAME}-shm"):
-            (self.folder / name).unlink(missing_ok=True)
+            remove_ours(self.folder / name, through_links=True)
         self.is_discarded = True
 
 
@@ -82,32 +91,35 @@ def writer(folder: Path, command: str = "index", patience: Patience | None = Non
     """Be the collection's only writer; `command` is what others are told. The folder is made if need be.
 
     Raises `CollectionBusyError`, naming the holder, where there is another for longer than `patience` lasts, and
-    `StorageError` where the folder has the database of another program.
+    `UntrustedError` where others may have written to the folder, `StorageError` where it has the database of another
+    program.
     """
     with translated(folder):
         refuse_foreign(folder, is_new=not (folder / LOCK_NAME).exists())
         lock = FileLock(folder / LOCK_NAME, mode=0o600)
         _acquire(lock, folder, patience or Patience())
-    note, taken = folder / HOLDER_NAME, Taken(folder)
+    taken = Taken(folder)
     try:
-        with suppress(OSError):  # a disk may be full; the note is no more than a courtesy
-            write_private(note, json.dumps(asdict(Holder.of_this_process(command))).encode("ascii"))
+        is_noted = _note(folder, command)
         yield taken
     finally:
         with suppress(OSError):
-            for left in folder.glob(f"{HOLDER_NAME}*"):  # and what a writer that was killed left of its own
-                left.unlink(missing_ok=True)
+            if is_noted:
+                remove_ours(folder / HOLDER_NAME, through_links=True)
         if taken.is_discarded:
             with suppress(OSError):  # somebody else may have put something there
-                (folder / LOCK_NAME).unlink(missing_ok=True)
+                remove_ours(folder / LOCK_NAME, through_links=True)
                 folder.rmdir()
         lock.release()
 
 
 def holder(folder: Path) -> Holder | None:
     """Who holds the lock, or was killed while it did; None where nothing can be told."""
+    note = folder / HOLDER_NAME
     with suppress(OSError, ValueError, TypeError):
-        return Holder(**json.loads((folder / HOLDER_NAME).read_text("utf-8")))
+        status = note.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_NOTE:
+            return Holder(**json.loads(note.read_text("utf-8")))
     return None
 
 
@@ -116,6 +128,7 @@ def _acquire(lock: FileLock, folder: Path, patience: Patience) -> None:
     told = False
     while True:
         make_private(folder)  # again: the other one may have taken it away
+        trust.require(folder)
         try:
             lock.acquire(timeout=0)
             return
@@ -133,3 +146,17 @@ def _busy(folder: Path) -> CollectionBusyError:
         f"the collection at {folder} is being written to by {holder(folder) or 'another mmsearch'}",
         "wait until it is done, or give --wait SECONDS",
     )
+
+
+def _note(folder: Path, command: str) -> bool:
+    """Leave the note; whether that was done. A disk may be full, and a file that is no such note is the user's."""
+    note = folder / HOLDER_NAME
+    try:
+        for left in ours(folder, _HALF_WRITTEN, through_links=True):  # by a process that was killed
+            remove_ours(left, through_links=True)
+        if os.path.lexists(note) and note.lstat().st_size and holder(folder) is None:
+            return False
+        write_private(note, json.dumps(asdict(Holder.of_this_process(command))).encode("ascii"))
+    except OSError:
+        return False
+    return True

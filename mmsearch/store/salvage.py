@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mmsearch.base.cleaning import ours, remove_ours
 from mmsearch.base.errors import StorageError
 from mmsearch.store import connection as database
 from mmsearch.store import schema
+
+# The folder that a new catalog is made in.
+_PREFIX = ".recovering-"
+_LEFT = re.compile(rf"{re.escape(_PREFIX)}\w+")
 
 # Parents before children. Vector files are made anew, runs and what was released are history.
 _TABLES = ("roots", "folders", "contents", "images", "failures", "encoders", "meta")
@@ -24,27 +32,47 @@ def salvage(folder: Path) -> tuple[int, str]:
     Raises `StorageError`, and leaves everything as it was, where no image can be read.
     """
     path = folder / database.CATALOG_NAME
-    recovered = folder / "recovered"
-    for left in (recovered / path.name, *recovered.glob(f"{path.name}-*")):
-        left.unlink(missing_ok=True)
-    with database.translated(folder):
-        target = database.connect(recovered, write=True)
-        source = database.open_file(path, "ro")
-        try:
-            images = _copy_all(source, target)
-        finally:
-            source.close()
-            target.close()
-    if not images:
-        raise StorageError(f"nothing in the catalog of {folder} can be read")
+    with database.translated(folder), _making(folder) as recovered:
+        images = _read_into(recovered, path)
+        if not images:
+            raise StorageError(f"nothing in the catalog of {folder} can be read")
+        kept = _set_aside(path)
+        os.replace(recovered / path.name, path)
+    return images, kept
+
+
+@contextmanager
+def _making(folder: Path) -> Iterator[Path]:
+    """A new folder for the new catalog, gone at the end. What processes that were killed left here goes too."""
+    for left in ours(folder, _LEFT, through_links=True):
+        remove_ours(left, through_links=True)
+    made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+    try:
+        yield made
+    finally:
+        with suppress(OSError):
+            remove_ours(made, through_links=True)
+
+
+def _read_into(recovered: Path, path: Path) -> int:
+    """Copy what can be read of the catalog at `path` into a new one in `recovered`; returns how many images it has."""
+    target = database.connect(recovered, write=True)
+    source = database.open_file(path, "ro")
+    try:
+        return _copy_all(source, target)
+    finally:
+        source.close()
+        target.close()
+
+
+def _set_aside(path: Path) -> str:
+    """Give the damaged catalog and its log another name, which is returned."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    remove_ours(path.with_name(f"{path.name}-shm"), through_links=True)
     for ending in ("", "-wal"):
         if (old := path.with_name(path.name + ending)).exists():
             old.rename(path.with_name(f"{path.name}.damaged-{moment}{ending}"))
-    os.replace(recovered / path.name, path)
-    recovered.rmdir()
-    return images, f"{path.name}.damaged-{moment}"
+    return f"{path.name}.damaged-{moment}"
 
 
 def _copy_all(source: sqlite3.Connection, target: sqlite3.Connection) -> int:

@@ -121,6 +121,14 @@ def test_ctrl_c_ends_the_wait(photos: Path, tmp_path: Path) -> None:
     assert errors == "mmsearch: interrupted\n"
 
 
+def test_half_a_note_goes_with_the_next_writer(tmp_path: Path) -> None:
+    for name in (f"{lock.HOLDER_NAME}.{'0' * 16}.tmp", f"{lock.HOLDER_NAME}.mine.tmp"):
+        (tmp_path / name).touch()
+    with lock.writer(tmp_path):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {lock.LOCK_NAME, f"{lock.HOLDER_NAME}.mine.tmp"}
+
+
 def test_the_note_of_a_dead_holder_stops_nobody(tmp_path: Path) -> None:
     with held(tmp_path):
         pass

@@ -14,7 +14,7 @@ from mmsearch.base.errors import SourceError
 from mmsearch.base.events import Summary
 from mmsearch.base.paths import absolute, nearest
 from mmsearch.base.records import RootRecord, ScanOptions
-from mmsearch.indexing import passed_over, scan
+from mmsearch.indexing import passed_over, scan, seen_roots
 from mmsearch.indexing.scan_thread import Subtree
 from mmsearch.store.catalog import Catalog
 
@@ -85,10 +85,13 @@ def forget(catalog: Catalog, path: str) -> int:
     known = path in {root.path for root in catalog.roots.all()} or any(True for _ in catalog.files.folders_at(path))
     if not known:
         raise SourceError(f"{path} is not in the collection", "`mmsearch info` lists the indexed folders")
+    is_seen = seen_roots.is_seen(catalog)
     with catalog.transaction():
         catalog.roots.remove(path)
         removed = catalog.files.remove_below(path)
         catalog.contents.drop_released()
+    if is_seen:
+        seen_roots.remember(catalog)
     return removed
 
 

@@ -13,7 +13,7 @@ from mmsearch.base.events import Event, Finished, Notice
 from mmsearch.base.records import Encoder, EncoderInfo, Preprocess, ScanOptions
 from mmsearch.encoders import choose_default, expected_preprocess, resolve
 from mmsearch.images.formats import parse
-from mmsearch.indexing import roots
+from mmsearch.indexing import roots, seen_roots
 from mmsearch.indexing.pipeline import Indexer
 from mmsearch.indexing.settings import RunOptions
 from mmsearch.store.catalog import Catalog
@@ -45,17 +45,26 @@ def run(
     def say(line: str) -> None:
         notices.append(Notice(line))
 
+    if sources is None and (warning := seen_roots.warning(catalog)):
+        yield Notice(warning)
+    is_seen = sources is None or seen_roots.is_seen(catalog)
     planned = roots.plan(catalog, sources, options, say)
     if formats is not None:
         with catalog.transaction():
             catalog.set_formats(formats)
+
+    def store() -> None:
+        planned.store(catalog)
+        if is_seen:
+            seen_roots.remember(catalog)
+
     choice = _ModelChoice(catalog, model, say)
     # A first run stores its folders together with its model, which nobody would remember: one that fails, is stopped or
     # killed before it has it leaves none behind for the next run to fill with another model.
     is_first = catalog.encoders.current() is None
     if not is_first:
         with catalog.transaction():
-            planned.store(catalog)
+            store()
     indexer = Indexer(
         catalog,
         [replace(subtree, verify=verify) for subtree in planned.subtrees],
@@ -63,13 +72,13 @@ def run(
         choice.preprocess,
         how,
         notices,
-        with_model=lambda: planned.store(catalog),
+        with_model=store,
     )
     for event in indexer.run():
         if isinstance(event, Finished):
             if is_first and not event.summary.model and not event.summary.interrupted:
                 with catalog.transaction():
-                    planned.store(catalog)
+                    store()
             if sources:
                 roots.check_found(catalog, planned, event.summary)
         yield event

@@ -28,6 +28,10 @@ class Roots:
             for number, path, options, since in rows
         ]
 
+    def stored(self) -> list[tuple[bytes, str]]:
+        """Path and options (JSON) of all roots, by path, as they are stored; counts nothing."""
+        return [tuple(row) for row in self._db.all("SELECT path, options FROM roots ORDER BY path")]
+
     def offline(self) -> tuple[str, ...]:
         """Paths of the roots that are marked offline, in byte order; counts nothing."""
         rows = self._db.all("SELECT path FROM roots WHERE offline_since IS NOT NULL ORDER BY path")

@@ -11,10 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mmsearch.base import config
+from mmsearch.base import cache
 from mmsearch.base.durable import read_json, write_json
-from mmsearch.base.paths import make_private
+from mmsearch.base.errors import UntrustedError
 from mmsearch.base.records import Preprocess
+
+# Below the cache directory: a file with the digest of each weights file, named after its path.
+FOLDER = "digests"
+NAMES = re.compile(r"[0-9a-f]{32}(\.\w+\.tmp)?")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -35,13 +39,12 @@ def digest(path: Path) -> str:
         return real.name
     state = real.stat()
     key = {"path": str(real), "size": state.st_size, "mtime_ns": state.st_mtime_ns}
-    note = config.cache_dir() / "digests" / hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
-    remembered = read_json(note)
+    folder, name = cache.own_folder(FOLDER), hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
+    remembered = read_json(folder / name) if folder else {}
     if {name: remembered.get(name) for name in key} == key and "sha256" in remembered:
         return str(remembered["sha256"])
     with real.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    with suppress(OSError):  # a cache that cannot be written remembers nothing
-        make_private(note.parent)
-        write_json(note, {**key, "sha256": found})
+    with suppress(OSError, UntrustedError):  # a cache that cannot be written, or is not to be, remembers nothing
+        write_json(cache.made_folder(FOLDER) / name, {**key, "sha256": found})
     return found

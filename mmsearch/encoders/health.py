@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mmsearch.base.cleaning import remove_ours
 from mmsearch.base.errors import MMSearchError
 from mmsearch.base.records import EncoderInfo
 from mmsearch.encoders import names as model_names
@@ -41,12 +41,13 @@ def _of_starter(stored: EncoderInfo) -> Verdict:
 
 def _of_export(stored: EncoderInfo) -> Verdict:
     folder = export_folder.folder_of(stored.fingerprint)
-    left = list(folder.parent.glob(f".making-{folder.name}-*"))
+    left = export_folder.unfinished(folder)
     lock = FileLock(export_folder.lock_path(stored), mode=0o600)
 
     def remove() -> str:
         for path in [folder, *left]:
-            shutil.rmtree(path, ignore_errors=True)
+            if not remove_ours(path) and path.exists():
+                raise OSError(f"{path} is a link, lies behind one, or is another user's")
         return "removed; the next query makes it again"
 
     if export_folder.find(stored.fingerprint) is None and folder.exists():

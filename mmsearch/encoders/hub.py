@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from mmsearch.base import config
-from mmsearch.base.durable import sync
+from mmsearch.base.cleaning import remove_ours
+from mmsearch.base.durable import open_to_write, sync
 from mmsearch.base.errors import ModelUnavailableError
 from mmsearch.base.switched import Switched
 from mmsearch.base.text import first_line
@@ -124,12 +125,18 @@ def fetch(
 
 
 def discard_if_damaged(path: Path) -> bool:
-    """Remove a file of the hub's cache whose content is not what its checksum says; whether that was so."""
-    blob = path.resolve()
-    if blob.parent.name != "blobs" or _is_whole(blob, blob.name):
+    """Remove a file of the hub's cache whose content is not what its checksum says; whether that was so.
+
+    `path` is a name in a repository's folder, usually a link to the file among its blobs; what lies elsewhere stays.
+    Raises ModelUnavailableError where the file is somebody else's.
+    """
+    blob, snapshot = path.resolve(), path.parent.resolve()
+    is_of_repository = any(blob.parent == above / "blobs" for above in snapshot.parents)
+    if not is_of_repository or _is_whole(blob, blob.name):
         return False
+    if not remove_ours(blob, through_links=True):
+        raise ModelUnavailableError(f"{blob} is damaged, and is another user's", "have its owner remove it")
     path.unlink(missing_ok=True)
-    blob.unlink(missing_ok=True)
     return True
 
 
@@ -226,11 +233,13 @@ def _receive(repo: str, filename: str, metadata: HfFileMetadata, blob: Path, pro
     partial = Path(f"{blob}.mmsearch.incomplete")
     done = partial.stat().st_size if partial.exists() else 0
     if metadata.size is not None and done > metadata.size:
-        partial.unlink()
+        remove_ours(partial, through_links=True)
         done = 0
     url = hf_hub_url(repo, filename, revision=metadata.commit_hash, endpoint=config.hub_endpoint())
     token = get_token()
-    with partial.open("ab") as file:
+    # With the mode that the umask leaves, as the library does: the cache may be meant for several users.
+    descriptor = open_to_write(partial, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    with os.fdopen(descriptor, "ab") as file:
         http_get(
             url,
             file,
@@ -241,7 +250,7 @@ def _receive(repo: str, filename: str, metadata: HfFileMetadata, blob: Path, pro
             tqdm_class=None if progress else _no_bar(),
         )
     if not _is_whole(partial, str(metadata.etag)):
-        partial.unlink()
+        remove_ours(partial, through_links=True)
         raise ModelUnavailableError(f"{filename} of {repo} arrived damaged", "its checksum is wrong: run again")
     sync(partial)  # a name that outlives a power failure must not be of a file that did not
     os.replace(partial, blob)

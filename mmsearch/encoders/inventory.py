@@ -7,15 +7,16 @@ name of the model, say that its files come from there; all others are counted as
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmsearch.base import config
+from mmsearch.base.cleaning import ours, remove_ours
 from mmsearch.base.errors import MMSearchError, ModelUnavailableError
-from mmsearch.encoders import hub, openclip_tables
+from mmsearch.encoders import fingerprints, hub, openclip_tables
 from mmsearch.encoders import names as model_names
 from mmsearch.encoders import weights as weight_files
 from mmsearch.encoders.export import folder as export_folder
@@ -141,13 +142,13 @@ def pull(source: ModelSource, notice: Notice, *, progress: bool = True) -> Holdi
 
 
 def remove(items: Iterable[Item]) -> None:
-    """Delete these. Raises ModelUnavailableError for what the system refuses to delete."""
+    """Delete these. Raises ModelUnavailableError for what the system refuses to delete, and for what is not ours to."""
     for item in items:
+        is_in_our_cache = item.path.parent.parent == config.cache_dir()  # else in the hub's, whose folder may be a link
         try:
-            if item.path.is_dir() and not item.path.is_symlink():
-                shutil.rmtree(item.path)
-            else:
-                item.path.unlink(missing_ok=True)
+            if not remove_ours(item.path, through_links=not is_in_our_cache) and os.path.lexists(item.path):
+                what = f"{item.path} is not removed: it is a link, lies behind one, or is another user's"
+                raise ModelUnavailableError(what, "remove it yourself")
         except OSError as error:
             what = f"{item.path} cannot be removed: {error.strerror or error}"
             raise ModelUnavailableError(what, "check its permissions, and that nobody is using it") from error
@@ -266,7 +267,7 @@ def _tokenizer_names(text: dict[str, Any]) -> list[str]:
 def _exports() -> dict[Path, str]:
     """Folders of exports that this version can read, and the models that they were made of."""
     found = {}
-    for path in _folder("exports"):
+    for path in _folder(export_folder.FOLDER):
         manifest = export_folder.read_manifest(path) if path.is_dir() and not path.name.startswith(".") else None
         if manifest is not None:
             found[path] = manifest.info.spec
@@ -283,7 +284,7 @@ def _digests(source: ModelSource) -> list[Path]:
     if source.kind not in ("checkpoint", "directory"):
         return []
     path = Path(source.path).resolve()
-    return [note for note in _folder("digests") if (told := _digested(note)) and path in (told, told.parent)]
+    return [note for note in _folder(fingerprints.FOLDER) if (told := _digested(note)) and path in (told, told.parent)]
 
 
 def _digested(note: Path) -> Path | None:
@@ -296,7 +297,7 @@ def _digested(note: Path) -> Path | None:
 
 def _is_note(path: Path) -> bool:
     """Whether it is of use although no model claims it: why an export failed, or the digest of a file that is there."""
-    if path.parent.name == "digests":
+    if path.parent.name == fingerprints.FOLDER:
         told = _digested(path)
         return told is not None and told.exists()
     return path.name.endswith(".failed.json")
@@ -304,15 +305,18 @@ def _is_note(path: Path) -> bool:
 
 def _derived() -> list[Path]:
     """Exports, digests, and what lies beside them. The locks of exports are empty, and may be waited for."""
-    return [*(path for path in _folder("exports") if path.suffix != ".lock"), *_folder("digests")]
+    top = config.cache_dir()
+    exports = [path for path in ours(top / export_folder.FOLDER, export_folder.NAMES) if path.suffix != ".lock"]
+    return [*exports, *ours(top / fingerprints.FOLDER, fingerprints.NAMES)]
 
 
 def _rest() -> list[Path]:
     top = config.cache_dir()
-    others = sorted(top.iterdir()) if top.is_dir() else []
-    return [path for path in others if path.name not in ("exports", "digests")] + [
-        path for path in _derived() if _is_note(path)
-    ]
+    all_ours = (export_folder.FOLDER, fingerprints.FOLDER)
+    others = [path for path in (sorted(top.iterdir()) if top.is_dir() else []) if path.name not in all_ours]
+    derived = _derived()
+    strange = [path for name in all_ours for path in _folder(name) if path not in derived and path.suffix != ".lock"]
+    return [*others, *strange, *(path for path in derived if _is_note(path))]
 
 
 def _folder(name: str) -> list[Path]:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.base import config
+from mmsearch.base import cache
+from mmsearch.base.cleaning import remove_ours
 from mmsearch.base.errors import SourceError, StorageError
 from mmsearch.base.events import Event, Finished, Skipped
 from mmsearch.base.file_state import state_of
@@ -106,7 +107,8 @@ def encoded(
 
 def forget(spec: str) -> None:
     """Drop the scratch collection of a model, whose files have been replaced since it was made."""
-    shutil.rmtree(_home(spec), ignore_errors=True)
+    with suppress(OSError):
+        remove_ours(_home(spec))
 
 
 def _home(spec: str) -> Path:
@@ -119,7 +121,7 @@ def _home(spec: str) -> Path:
         with suppress(OSError):
             status = file.stat()
             states.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
-    return config.cache_dir() / _SCRATCH / _digest([spec, *states])[:16]
+    return cache.folder(_SCRATCH) / _digest([spec, *states])[:16]
 
 
 def _index(
@@ -170,6 +172,7 @@ def _link(folder: Path, paths: Sequence[str]) -> dict[str, str]:
     """Fill a folder with a link to each path; returns the links' paths."""
     links = {path: folder / (_digest([path]) + os.path.splitext(path)[1]) for path in paths}
     try:
+        cache.made_folder(_SCRATCH)
         make_private(folder)
         for path, link in links.items():
             _put_link(path, link)
@@ -180,7 +183,7 @@ def _link(folder: Path, paths: Sequence[str]) -> dict[str, str]:
 
 def _put_link(path: str, link: Path) -> None:
     """A symbolic link to a file; a copy of it, made anew each time, where the system has none to give."""
-    if link.is_symlink():
+    if link.is_symlink() and os.readlink(link) == path:
         return
     try:
         link.unlink(missing_ok=True)

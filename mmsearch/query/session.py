@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,12 +19,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mmsearch.base import config
+from mmsearch.base import cache
+from mmsearch.base.cleaning import ours, remove_ours
 from mmsearch.base.durable import write_private
 from mmsearch.base.errors import SourceError
-from mmsearch.base.paths import make_private
 
 _FOLDER = "answers"
+
+# What `save` writes, and what it leaves when it is killed.
+_NAMES = re.compile(r"[0-9a-f]{32}\.json(\.\w+\.tmp)?")
 
 # Seconds after which an answer is forgotten.
 _LIFETIME = 7 * 86_400
@@ -54,22 +58,26 @@ class LastAnswer:
 
 
 def save(collection: Path, session: str | None, label: str, words: Mapping[str, Any], paths: list[str]) -> None:
-    """Keep an answer, if there is a terminal or a session; in a cache that cannot be written, nothing is kept."""
-    file = _file(collection, session)
-    if file is None:
+    """Keep an answer, if there is a terminal or a session; in a cache that cannot be written, nothing is kept.
+
+    Raises `UntrustedError` where others may have written to the cache.
+    """
+    name = _name(collection, session)
+    if name is None:
         return
     with contextlib.suppress(OSError):
-        make_private(file.parent)
-        _forget_old(file.parent)
+        folder = cache.made_folder(_FOLDER)
+        _forget_old(folder)
         answer = asdict(LastAnswer(time.time(), label, dict(words), paths))
-        write_private(file, json.dumps(answer).encode("ascii"))
+        write_private(folder / name, json.dumps(answer).encode("ascii"))
 
 
 def load(collection: Path, session: str | None) -> LastAnswer:
-    """The last answer. Raises `SourceError` where there is none."""
-    file = _file(collection, session)
-    if file is None:
+    """The last answer. Raises `SourceError` where there is none, `UntrustedError` where it may be another's."""
+    name = _name(collection, session)
+    if name is None:
         raise SourceError("without a terminal there is no last answer to refine", "name a session: --session NAME")
+    place = cache.folder(_FOLDER) / name
     try:
         answer = LastAnswer(**json.loads(file.read_text("ascii")))
         if 0 <= time.time() - answer.asked_at < _LIFETIME:
@@ -80,12 +88,13 @@ def load(collection: Path, session: str | None) -> LastAnswer:
     raise SourceError(f"{where} has no earlier answer from this collection", "ask something first")
 
 
-def _file(collection: Path, session: str | None) -> Path | None:
+def _name(collection: Path, session: str | None) -> str | None:
+    """The name of the file with an answer; None where there is nothing to tell it from others by."""
     key = f"session {session}" if session else _terminal()
     if key is None:
         return None
     named = "\0".join([key, os.path.realpath(collection)])
-    return config.cache_dir() / _FOLDER / f"{hashlib.sha256(os.fsencode(named)).hexdigest()[:32]}.json"
+    return f"{hashlib.sha256(os.fsencode(named)).hexdigest()[:32]}.json"
 
 
 def _terminal() -> str | None:
@@ -98,7 +107,7 @@ def _terminal() -> str | None:
 
 
 def _forget_old(folder: Path) -> None:
-    for path in folder.iterdir():
+    for path in ours(folder, _NAMES):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _LIFETIME:
-                path.unlink()
+            if time.time() - path.lstat().st_mtime > _LIFETIME:
+                remove_ours(path)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.base.durable import sync
+from mmsearch.base.durable import open_to_write, sync
 from mmsearch.base.errors import StorageError
 from mmsearch.vectors import clusters, compare, kinds, on_disk
 from mmsearch.vectors.kinds import Kind
@@ -67,8 +67,8 @@ def build(
     name = f"{PREFIX}{uuid.uuid4().hex}{SUFFIX}"
     temporary = folder / f"{name}.tmp"
     try:
+        os.close(open_to_write(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         index.write(temporary)
-        temporary.chmod(0o600)
         sync(temporary)
         built = _described(temporary, name, index)
         temporary.replace(folder / name)
@@ -100,7 +100,7 @@ class _Builder:
     def write(self, path: Path) -> None:
         import faiss
 
-        with _named_for_faiss(path, os.O_RDWR | os.O_CREAT) as name:
+        with _named_for_faiss(path, os.O_RDWR) as name:
             faiss.write_index(self._index, name)
 
 
@@ -273,7 +273,7 @@ def _named_for_faiss(path: Path, flags: int) -> Iterator[str]:
     if name == str(path):
         yield name
         return
-    descriptor = os.open(path, flags, 0o600)
+    descriptor = os.open(path, os.O_RDONLY) if flags == os.O_RDONLY else open_to_write(path, flags)
     try:
         yield f"/dev/fd/{descriptor}"
     finally:

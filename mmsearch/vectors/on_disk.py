@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from mmsearch.base.cleaning import ours, remove_ours
 from mmsearch.base.errors import StorageError
 
 PREFIX = "vectors-"
 SUFFIX = ".faiss"
 
 # What mmsearch itself writes: a file of another name is the user's, whatever it begins with.
-_OURS = re.compile(rf"{PREFIX}\w+{re.escape(SUFFIX)}(\.tmp)?")
+_OURS = re.compile(rf"{PREFIX}[0-9a-f]{{32}}{re.escape(SUFFIX)}(\.tmp)?")
 
 
 def digest(path: Path, count: int | None = None) -> str:
@@ -42,12 +43,11 @@ def check(path: Path, size: int | None, head_bytes: int | None, head_digest: str
 def others(folder: Path, keep: Iterable[str]) -> list[Path]:
     """Index files that are not to be kept, finished or not, by name."""
     kept = set(keep)
-    found = [path for path in folder.glob(f"{PREFIX}*") if _OURS.fullmatch(path.name) and path.name not in kept]
-    return sorted(found)
+    return [path for path in ours(folder, _OURS, through_links=True) if path.name not in kept]
 
 
 def remove_others(folder: Path, keep: Iterable[str]) -> None:
     """Delete index files that the catalog no longer names, and unfinished ones. A reader that has one open keeps it."""
     for path in others(folder, keep):
         with suppress(PermissionError):  # Windows keeps a file that a reader has open; the next run removes it
-            path.unlink(missing_ok=True)
+            remove_ours(path, through_links=True)

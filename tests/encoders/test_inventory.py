@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -186,7 +187,7 @@ class TestRemove:
         def refuse(path: Path) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(on_disk.shutil, "rmtree", refuse)
+        monkeypatch.setattr(shutil, "rmtree", refuse)
         with pytest.raises(ModelUnavailableError, match="cannot be removed: Permission denied"):
             on_disk.remove([on_disk.Item(tmp_path, 0)])
 
@@ -204,8 +205,9 @@ class TestList:
         (hub_cache / "models--someone--else" / "blobs").mkdir(parents=True)
         (hub_cache / "models--someone--else" / "blobs" / "x").write_bytes(bytes(500))
         exports = export_folder.folder_of("cd" * 32).parent
-        (exports / ".making-killed").mkdir()
-        (exports / ".making-killed" / "text.weights").write_bytes(bytes(70))
+        killed = exports / f".making-{'cd' * 32}-v1-killed"
+        killed.mkdir()
+        (killed / "text.weights").write_bytes(bytes(70))
         (exports / f"{'cd' * 32}-v1").mkdir()
         (exports / f"{'cd' * 32}-v1" / export_folder.MANIFEST).write_text('{"format": 1}')
         (exports / f"{'ef' * 32}-v2.failed.json").write_text("{}")

@@ -268,20 +268,14 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_old_and_unfinished_files_go(tmp_path: Path) -> None:
-    keep = f"{faiss_file.PREFIX}keep{faiss_file.SUFFIX}"
-    names = [
-        keep,
-        f"{faiss_file.PREFIX}old{faiss_file.SUFFIX}",
-        f"{faiss_file.PREFIX}x{faiss_file.SUFFIX}.tmp",
-        "catalog.sqlite3",
-        "notes",
-    ]
-    for name in names:
+    keep, old, half = (f"{faiss_file.PREFIX}{letter * 32}{faiss_file.SUFFIX}" for letter in "abc")
+    others = {"catalog.sqlite3", "notes", "vectors-backup.faiss", "vectors-2024.faiss", f"{old}.bak"}
+    for name in (keep, old, f"{half}.tmp", *others):
         (tmp_path / name).touch()
     on_disk.remove_others(tmp_path, [keep])
-    assert {path.name for path in tmp_path.iterdir()} == {keep, "catalog.sqlite3", "notes"}
+    assert {path.name for path in tmp_path.iterdir()} == {keep, *others}
     on_disk.remove_others(tmp_path, [])
-    assert {path.name for path in tmp_path.iterdir()} == {"catalog.sqlite3", "notes"}
+    assert {path.name for path in tmp_path.iterdir()} == others
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps files that are open")

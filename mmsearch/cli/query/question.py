@@ -88,10 +88,16 @@ def answer(photos: Collection, asked: Question) -> tuple[list[Hit], int]:
 
 def remember(photos: Collection, asked: Question, session: str | None, hits: Sequence[Hit]) -> None:
     """Keep the answer for --more and --less. A question that cannot be asked again leaves the one before."""
+    from mmsearch.base.errors import UntrustedError
     from mmsearch.query.session import save
 
     if asked.query.has_subject and not any(isinstance(term.value, bytes) for term in asked.query.terms):
-        save(photos.path, session, label(asked.query), asked.words, [hit.path for hit in hits])
+        try:
+            save(photos.path, session, label(asked.query), asked.words, [hit.path for hit in hits])
+        except UntrustedError as error:
+            from mmsearch.cli.console import say
+
+            say(f"this answer is not kept for --more and --less; {error}")
 
 
 def label(query: Query) -> str:

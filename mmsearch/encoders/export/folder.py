@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.base import config
+from mmsearch.base import cache, config
+from mmsearch.base.cleaning import ours
 from mmsearch.base.durable import read_json, write_json
 from mmsearch.base.errors import ModelError, StorageError
-from mmsearch.base.paths import make_private
 from mmsearch.base.records import EncoderInfo, Preprocess
 from mmsearch.base.version import __version__
 from mmsearch.encoders.onnx import OnnxEncoder, Tokens, onnx_runtime
@@ -30,12 +30,18 @@ from mmsearch.encoders.onnx import OnnxEncoder, Tokens, onnx_runtime
 if TYPE_CHECKING:
     from mmsearch.encoders.tokens import TextTokenizer
 
+# Below the cache directory.
+FOLDER = "exports"
+
 # Raised whenever an older export could not be used, or would give other embeddings.
 FORMAT = 1
 
 MANIFEST = "export.json"
 IMAGE_GRAPH, TEXT_GRAPH = "image.onnx", "text.onnx"
 VOCABULARY = "vocabulary.txt.gz"
+
+# What lies in the folder of exports: exports, unfinished ones, and what is noted beside them.
+NAMES = re.compile(r"(\.making-)?[0-9a-f]{64}-v\d+([.-][\w.]+)?")
 
 # Bytes. Graphs and tokenizers below this are checked in full at each start, which takes about a millisecond.
 _ALWAYS_CHECKED = 1_000_000
@@ -116,6 +122,8 @@ class ExportTokenizer:
 def find(fingerprint: str) -> OnnxEncoder | None:
     """The encoder of the model with this fingerprint, where there is an export of it that can be used."""
     folder = folder_of(fingerprint)
+    if cache.own_folder(FOLDER) is None:  # anybody may have put anything there
+        return None
     manifest = read_manifest(folder)
     if manifest is None or manifest.info.fingerprint != fingerprint:
         return None
@@ -142,17 +150,27 @@ def folder_of(fingerprint: str) -> Path:
     return _exports() / f"{fingerprint}-v{FORMAT}"
 
 
+def unfinished_prefix(folder: Path) -> str:
+    """How the names of folders begin in which the export that is to be `folder` is made."""
+    return f".making-{folder.name}-"
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """Folders that are not, or no longer, on the way to be `folder`."""
+    return list(ours(folder.parent, re.compile(rf"{re.escape(unfinished_prefix(folder))}\w+")))
+
+
 @contextmanager
 def turn(info: EncoderInfo, notice: Callable[[str], None]) -> Iterator[None]:
     """Be the only one that makes an export of this model, after whoever is at it.
 
-    Raises StorageError where the cache folder cannot be written.
+    Raises StorageError where the cache folder cannot be written, or is not to be.
     """
     from filelock import FileLock, Timeout
 
     path = lock_path(info)
     try:
-        make_private(path.parent)
+        cache.made_folder(FOLDER)
         lock = FileLock(path, mode=0o600)
         try:
             lock.acquire(timeout=0)
@@ -198,7 +216,7 @@ def machine() -> str:
 
 
 def _exports() -> Path:
-    return config.cache_dir() / "exports"
+    return config.cache_dir() / FOLDER
 
 
 def _beside(info: EncoderInfo, ending: str) -> Path:

@@ -11,12 +11,13 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.base.cleaning import remove_ours
 from mmsearch.base.durable import sync, write_json
 from mmsearch.base.errors import ModelError, StorageError
 from mmsearch.base.text import first_line
@@ -204,18 +205,18 @@ def _settle(folder: Path, manifest: Manifest) -> None:
 @contextmanager
 def _making(target: Path) -> Iterator[Path]:
     """A new folder that becomes `target` at the end. What processes that were killed left here is removed."""
-    prefix = f".making-{target.name}-"
-    for left in target.parent.glob(f"{prefix}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    for left in export_folder.unfinished(target):
+        with suppress(OSError):
+            remove_ours(left)
+    folder = Path(tempfile.mkdtemp(prefix=export_folder.unfinished_prefix(target), dir=target.parent))
     try:
         yield folder
-        if target.exists():
-            shutil.rmtree(target)
+        remove_ours(target, through_links=True)
         os.replace(folder, target)
         sync(target.parent)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            remove_ours(folder, through_links=True)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mmsearch.base.errors import ModelError, StorageError
+from mmsearch.base.errors import ModelError, StorageError, UntrustedError
 from mmsearch.encoders.export import folder as export_folder
 from mmsearch.encoders.onnx import OnnxEncoder
 
@@ -103,7 +103,8 @@ def _announce(info: EncoderInfo, notice: Notice) -> None:
 
 
 def _excuse(error: ModelError | StorageError, notice: Notice) -> None:
-    notice(f"{error.message}; queries run on torch, which takes a few seconds longer to start")
+    told = str(error) if isinstance(error, UntrustedError) else error.message
+    notice(f"{told}; queries run on torch, which takes a few seconds longer to start")
 
 
 def _torch_runs_faster(device: str) -> bool:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.base import config
+from mmsearch.base import cache
 from mmsearch.base.durable import write_private
-from mmsearch.base.paths import make_private
+from mmsearch.base.errors import UntrustedError
 from mmsearch.base.records import Encoder
 from mmsearch.vectors.exact import units
 
@@ -33,15 +33,15 @@ def caption_vectors(fingerprint: str, dim: int, encoder: Callable[[], Encoder]) 
     """The captions' unit vectors (m, dim) by a model, from the cache directory where they are there already."""
     texts = captions()
     name = _name(fingerprint, texts)
-    file = config.cache_dir() / _FOLDER / name
-    for path in (_SHIPPED / name, file):
+    own = cache.own_folder(_FOLDER)
+    for path in (_SHIPPED / name, own / name) if own else (_SHIPPED / name,):
         with contextlib.suppress(OSError, ValueError):
             kept = np.load(path, allow_pickle=False)
             if kept.shape == (len(texts), dim) and kept.dtype == np.float16 and np.isfinite(kept).all():
                 return units(kept.astype(np.float32))
     made = encoder().encode_texts(texts).astype(np.float16)
-    with contextlib.suppress(OSError):  # in a cache that cannot be written, they are made again
-        _keep(file, made)
+    with contextlib.suppress(OSError, UntrustedError):  # in a cache that cannot be written, they are made again
+        _keep(name, made)
     return units(made.astype(np.float32))  # the same as later, when they are read
 
 
@@ -58,8 +58,7 @@ def _name(fingerprint: str, texts: list[str]) -> str:
     return hashlib.sha256("\n".join([fingerprint, *texts]).encode()).hexdigest()[:32] + ".npy"
 
 
-def _keep(file: Path, vectors: NDArray[np.float16]) -> None:
-    make_private(file.parent)
+def _keep(name: str, vectors: NDArray[np.float16]) -> None:
     data = io.BytesIO()
     np.save(data, vectors)
-    write_private(file, data.getvalue())
+    write_private(cache.made_folder(_FOLDER) / name, data.getvalue())

@@ -253,6 +253,8 @@ class TestCacheOfOthers:
         outcome = command("eval", sample_data / "captions.jsonl", "--model", "starter")
         assert outcome.code == 1 and "the cache is not used" in outcome.err and "mmsearch trust" in outcome.err
         assert everything(shared / "eval") == []
+        with pytest.raises(UntrustedError):
+            embeddings.forget("starter")
 
 
 def _runtime() -> str:

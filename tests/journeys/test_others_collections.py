@@ -68,6 +68,7 @@ def test_nothing_is_written_until_the_line_is_followed(
     assert refreshed.code == 0
     named = refreshed.err.splitlines()[0]
     assert "refreshing a collection that" in named and "has made; its folders: " in named and str(private) in named
+    assert str(private) in command("index", "-C", place).err.splitlines()[0], "each time: it is theirs to change"
     assert command("trust", "--remove", place).code == 0
     assert command("index", "-C", place).code == 1 and command("trust").out == ""
 

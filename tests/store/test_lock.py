@@ -149,6 +149,17 @@ def test_a_note_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     assert lock.holder(tmp_path) is None
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes with a name")
+def test_a_note_that_is_not_a_file_is_none(tmp_path: Path) -> None:
+    note, elsewhere = tmp_path / lock.HOLDER_NAME, tmp_path / "elsewhere"
+    os.mkfifo(note)
+    assert lock.holder(tmp_path) is None
+    note.unlink()
+    elsewhere.write_text('{"command": "index", "pid": 7, "since": "", "host": ""}')
+    note.symlink_to(elsewhere)
+    assert lock.holder(tmp_path) is None
+
+
 def test_a_holder_elsewhere_is_told_with_its_machine(tmp_path: Path) -> None:
     fields = {"command": "index", "pid": 7, "since": "2024-01-01T00:00:00+00:00", "host": "attic"}
     (tmp_path / lock.HOLDER_NAME).write_text(json.dumps(fields))

@@ -77,7 +77,7 @@ def load(collection: Path, session: str | None) -> LastAnswer:
     name = _name(collection, session)
     if name is None:
         raise SourceError("without a terminal there is no last answer to refine", "name a session: --session NAME")
-    place = cache.folder(_FOLDER) / name
+    file = cache.folder(_FOLDER) / name
     try:
         answer = LastAnswer(**json.loads(file.read_text("ascii")))
         if 0 <= time.time() - answer.asked_at < _LIFETIME:

@@ -64,7 +64,7 @@ def forget_answers(folder: Path) -> None:
 
 
 def begin_an_export(folder: Path) -> None:
-    with export_make._making(export_folder.place(FINGERPRINT)) as made:
+    with export_make._making(export_folder.folder_of(FINGERPRINT)) as made:
         (made / "file").touch()
 
 
@@ -229,7 +229,7 @@ class TestCacheOfOthers:
     def test_exports(self, shared: Path) -> None:
         with pytest.raises(UntrustedError, match="mmsearch trust"), export_folder.turn(INFO, print):
             pass
-        place = export_folder.place(FINGERPRINT)
+        place = export_folder.folder_of(FINGERPRINT)
         place.mkdir()
         content = export_folder.Manifest(INFO, {}, True, True, {}, "1.0", export_folder.machine()).to_json()
         (place / export_folder.MANIFEST).write_text(json.dumps({**content, "runtime": _runtime()}))

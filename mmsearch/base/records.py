@@ -20,13 +20,17 @@ Interpolation = Literal["bicubic", "bilinear", "nearest", "lanczos"]
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A regular file seen by a scan: its path, and what tells whether it has changed (`mmsearch.base.file_state`)."""
+    """A regular file seen by a scan: its path, and what tells whether it has changed (`mmsearch.base.file_state`).
+
+    It is read through no symbolic link beneath the folder `beneath`; None: links are followed (see `base.beneath`).
+    """
 
     path: str
     size: int
     mtime_ns: int
     ctime_ns: int | None = None
     inode: int | None = None
+    beneath: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ class DecodePool:
     def _converse(self, worker: _Worker, record: FileRecord) -> Decoded:
         worker.wait_until_ready()
         started = time.monotonic()
-        answer, _ = worker.ask({"path": record.path}, self._time_limit)
+        answer, _ = worker.ask({"path": record.path, "beneath": record.beneath}, self._time_limit)
         left = self._time_limit - (time.monotonic() - started)
         self._stalls.clear(record.path)
         if "reason" in answer:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from mmsearch.base import long_paths
+from mmsearch.base import beneath
 from mmsearch.base.file_state import state_of
 from mmsearch.base.records import Preprocess
 from mmsearch.images import formats
@@ -63,7 +63,7 @@ def work() -> None:
     _answer(answers, {"ready": True})
     for line in requests:
         with _last_resort(told["time_limit"] + _GRACE):
-            _serve(json.loads(line)["path"], settings, requests, answers)
+            _serve(json.loads(line), settings, requests, answers)
         answers.flush()
 
 
@@ -114,12 +114,13 @@ def _limit_resources(memory: int) -> int | None:
     return limit
 
 
-def _serve(path: str, settings: _Settings, requests: IO[bytes], answers: IO[bytes]) -> None:
+def _serve(asked: dict[str, Any], settings: _Settings, requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer for one file, in one or two steps."""
     from mmsearch.base.errors import DecodeError
 
+    path = asked["path"]
     try:
-        with _opened(path) as (file, descriptor):
+        with _opened(path, asked.get("beneath")) as (file, descriptor):
             before, started = os.fstat(descriptor), time.perf_counter()
             refusal = _check_prefix(path, file) or _check_file_size(before.st_size, settings.max_pixels)
             if refusal:
@@ -163,10 +164,13 @@ def _decode(file: IO[bytes], settings: _Settings, ending: str) -> tuple[dict[str
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[tuple[IO[bytes], int]]:
-    """A regular file, and its descriptor, which stays open where a decoder closes the file."""
+def _opened(path: str, folder: str | None) -> Iterator[tuple[IO[bytes], int]]:
+    """A regular file, and its descriptor, which stays open where a decoder closes the file.
+
+    From `folder` on, it is opened through no link.
+    """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = long_paths.open_descriptor(path, flags)
+    descriptor = beneath.open_descriptor(path, flags, folder)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError("not a regular file")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mmsearch.base import long_paths
+from mmsearch.base import beneath, long_paths
 from mmsearch.base.file_state import State, state_of
 from mmsearch.base.records import ScanOptions
 from mmsearch.indexing.passed_over import Kind
@@ -120,10 +120,11 @@ def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSE
 
     Both paths are absolute; `start` is `root` or lies below it, and patterns are relative to `root`. What cannot be
     read is passed to `report`: a directory is then yielded as nothing, a file as its name alone, so that what is known
-    of them stays as it is. Symbolic links are followed only with `options.follow_symlinks`; a directory reached twice
-    (a loop, a bind mount) is walked once then.
+    of them stays as it is. Symbolic links beneath `start` are followed only with `options.follow_symlinks`; a directory
+    reached twice (a loop, a bind mount) is walked once then.
     """
     match = _matcher(options)
+    trusted = None if options.follow_symlinks else os.fsencode(start)
     visited: set[tuple[int, int]] = set()
     waiting = [os.fsencode(start)]
     while waiting:
@@ -131,7 +132,7 @@ def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSE
         try:
             if options.follow_symlinks and _seen_before(path, visited):
                 continue
-            folder, below = _read(path, options, report)
+            folder, below = _read(path, trusted, options, report)
         except OSError as error:
             report(os.fsdecode(path), error)
             continue
@@ -153,13 +154,15 @@ def _only_matching(folder: Folder, relative: str, match: Callable[[str, bool], b
     return replace(folder, files=files, passed_over=passed_over)
 
 
-def _read(path: bytes, options: ScanOptions, report: Callable[[str, OSError], None]) -> tuple[Folder, list[bytes]]:
-    """A folder, and the whole paths of the folders directly in it."""
+def _read(
+    path: bytes, trusted: bytes | None, options: ScanOptions, report: Callable[[str, OSError], None]
+) -> tuple[Folder, list[bytes]]:
+    """A folder, opened through no link from `trusted` on, and the whole paths of the folders directly in it."""
     files: dict[bytes, State] = {}
     below: list[bytes] = []
     unreadable: list[bytes] = []
     passed_over: dict[bytes, Kind] = {}
-    with long_paths.listing(path) as listing:
+    with beneath.listing(path, trusted) as listing:
         for name, entry in listing:
             if not options.hidden and name.startswith(b"."):
                 continue

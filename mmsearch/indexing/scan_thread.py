@@ -33,6 +33,11 @@ class Subtree:
     kept: frozenset[str] = frozenset()
     verify: bool = False
 
+    @property
+    def beneath(self) -> str | None:
+        """The folder beneath which links are not followed; None where they are."""
+        return None if self.options.follow_symlinks else self.path
+
 
 class Scanner:
     """Runs ahead of the rest of an index run as far as it can: `work` lies on disk, so memory stays flat.
@@ -111,7 +116,7 @@ class Scanner:
                     ignore_inode=subtree.options.ignore_inode,
                 )
                 self._count_known(folder.files, changes, failed)
-            self._list(folder, changes)
+            self._list(folder, changes, subtree.beneath)
         self._list_gone(catalog, subtree, seen, unreadable)
 
     def _list_gone(self, catalog: Catalog, subtree: Subtree, seen: set[int], unreadable: list[str]) -> None:
@@ -145,12 +150,12 @@ class Scanner:
             if is_no_image and name in files and name not in changed
         )
 
-    def _list(self, folder: scan.Folder, changes: scan.FolderChanges) -> None:
+    def _list(self, folder: scan.Folder, changes: scan.FolderChanges, beneath: str | None = None) -> None:
         self.unchanged += changes.unchanged
         self.to_do += len(changes.new) + len(changes.changed) + len(changes.noted) + len(changes.gone)
         for name in sorted([*changes.new, *changes.changed]):
             path = os.path.join(folder.path, os.fsdecode(name))
-            self.work.put(Work("file", FileRecord(path, *folder.files[name])))
+            self.work.put(Work("file", FileRecord(path, *folder.files[name], beneath)))
         for name in changes.noted:
             self.work.put(Work("same", FileRecord(os.path.join(folder.path, os.fsdecode(name)), *folder.files[name])))
         for name in changes.gone:

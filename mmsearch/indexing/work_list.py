@@ -40,7 +40,7 @@ class WorkList:
 
     def put(self, work: Work) -> None:
         file = work.record
-        fields = (work.kind, file.path, file.size, file.mtime_ns, file.ctime_ns, file.inode)
+        fields = (work.kind, file.path, file.size, file.mtime_ns, file.ctime_ns, file.inode, file.beneath)
         line = json.dumps(fields).encode() + b"\n"
         with self._changed, _translated():
             self._file.seek(self._written)

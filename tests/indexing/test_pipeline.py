@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -11,15 +12,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmsearch.base.events import Event, Finished, Notice, Progress, Summary
-from mmsearch.base.records import Encoder, EncoderInfo, Preprocess, ScanOptions
+from mmsearch.base.events import Event, Finished, Notice, Progress, Skipped, Summary
+from mmsearch.base.records import Encoder, EncoderInfo, FileRecord, Preprocess, ScanOptions
 from mmsearch.encoders.parallel import ParallelEncoder
+from mmsearch.images.pool import Decoded, DecodePool
 from mmsearch.indexing.pipeline import Indexer
 from mmsearch.indexing.scan_thread import Subtree
 from mmsearch.indexing.settings import IndexSettings, RunOptions
@@ -62,6 +65,7 @@ def index(
     *,
     stop: threading.Event | None = None,
     settings: IndexSettings | None = None,
+    options: ScanOptions | None = None,
     each: Callable[[Event], None] = lambda event: None,
 ) -> Summary:
     def load() -> Encoder:
@@ -69,7 +73,7 @@ def index(
             raise AssertionError("the model is not needed")
         return encoder
 
-    subtree = Subtree(str(photos), str(photos), ScanOptions())
+    subtree = Subtree(str(photos), str(photos), options or ScanOptions())
     notices: deque[Notice] = deque()
     with Catalog(folder, write=True) as catalog:
         how = RunOptions.of({"settings": settings, "stop": stop})
@@ -100,6 +104,43 @@ def test_several_slow_devices_give_what_one_gives(photos: Path, tmp_path: Path) 
     assert sum(sum(device.batches) for device in devices) == sum(plain.batches) == 24
     assert all(device.most_running <= 2 for device in devices)
     assert sum(bool(device.batches) for device in devices) >= 2
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("swapped", ["cat.jpg", "below"])
+def test_a_link_swapped_in_after_the_scan_is_not_followed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped: str, follow: bool
+) -> None:
+    """`cat.jpg` becomes a link to another picture, or its like `below` one to another folder."""
+    (photos / "below").mkdir()
+    (photos / "dog.jpg").rename(photos / "below" / "dog.jpg")
+    private = tmp_path / "private"
+    private.mkdir()
+    shutil.copy(photos / "coffee.jpg", private / "dog.jpg")
+    begin = DecodePool.submit
+
+    def swap_first(self: DecodePool, record: FileRecord) -> Future[Decoded]:
+        if not (photos / swapped).is_symlink():
+            (photos / swapped).rename(tmp_path / "moved")
+            (photos / swapped).symlink_to(private if swapped == "below" else private / "dog.jpg")
+        return begin(self, record)
+
+    monkeypatch.setattr(DecodePool, "submit", swap_first)
+    skipped: list[Skipped] = []
+    summary = index(
+        tmp_path / "c",
+        photos,
+        FakeEncoder(),
+        options=ScanOptions(follow_symlinks=follow),
+        each=lambda event: skipped.append(event) if isinstance(event, Skipped) else None,
+    )
+    assert summary.encoded == 23  # what is behind the link is known, or it is not read
+    if follow:
+        assert skipped == []
+        return
+    path = photos / ("below/dog.jpg" if swapped == "below" else swapped)
+    what = "its folder" if swapped == "below" else "it"
+    assert skipped == [Skipped(str(path), f"{what} is a symbolic link now, which is not followed")]
 
 
 def test_batches_have_the_size_asked_for(photos: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from long_folders import DEPTH, deep_folder
 
-from mmsearch.base import long_paths
+from mmsearch.base import beneath, long_paths
 from mmsearch.base.file_state import State
 from mmsearch.base.records import ScanOptions
 from mmsearch.indexing import scan
@@ -299,6 +300,20 @@ def test_a_root_that_is_a_link_is_walked_under_its_own_name(tmp_path: Path) -> N
     assert [(folder.path, list(folder.files)) for folder in walk(root)[:1]] == [(str(root), [b"o.jpg"])]
 
 
+def test_a_folder_that_becomes_a_link_during_the_walk_is_not_followed(tmp_path: Path) -> None:
+    write(tmp_path, "private/p.jpg", "private/deep/q.jpg", "root/a/b.jpg", "root/c/d.jpg")
+    reported: list[tuple[str, str | None]] = []
+    root = str(tmp_path / "root")
+    found = []
+    for folder in scan.walk(root, root, ScanOptions(), lambda path, error: reported.append((path, error.strerror))):
+        found += [os.path.relpath(f"{folder.path}/{os.fsdecode(name)}", root) for name in folder.files]
+        if folder.path == root:  # what it lists is known, and not yet entered
+            (tmp_path / "root" / "a").rename(tmp_path / "moved")
+            (tmp_path / "root" / "a").symlink_to(tmp_path / "private")
+    assert found == ["c/d.jpg"]
+    assert reported == [(f"{root}/a", beneath.A_LINK)]
+
+
 def test_a_link_to_itself_is_reported_and_costs_nothing_else(tmp_path: Path) -> None:
     write(tmp_path, "a.jpg")
     (tmp_path / "self.jpg").symlink_to(tmp_path / "self.jpg")
@@ -345,13 +360,13 @@ def test_a_walk_of_a_part_reads_patterns_from_the_root(tree: Path) -> None:
 
 def test_an_excluded_folder_is_not_even_read(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    real = os.scandir
+    real = beneath.listing
 
-    def watched(path: bytes) -> Any:
+    def watched(path: bytes, folder: bytes | None) -> Any:
         read.append(os.path.relpath(os.fsdecode(path), tree))
-        return real(path)
+        return real(path, folder)
 
-    monkeypatch.setattr(os, "scandir", watched)
+    monkeypatch.setattr(beneath, "listing", watched)
     names(tree, ScanOptions(exclude=("raw",)))
     assert read == [".", "x"]
 
@@ -362,9 +377,6 @@ def test_an_excluded_folder_is_not_even_read(tree: Path, monkeypatch: pytest.Mon
 class StubbornEntry:
     """A directory entry whose status cannot be had, as below a folder without the right to enter it."""
 
-    def __init__(self, entry: os.DirEntry[bytes]) -> None:
-        self.name, self.path = entry.name, entry.path
-
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
         return False
 
@@ -372,31 +384,20 @@ class StubbornEntry:
         return True
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        raise PermissionError(13, "Permission denied", self.path)
-
-
-class Listing:
-    def __init__(self, entries: list[Any]) -> None:
-        self._entries = entries
-
-    def __enter__(self) -> Iterator[Any]:
-        return iter(self._entries)
-
-    def __exit__(self, *_: object) -> None:
-        pass
+        raise PermissionError(13, "Permission denied")
 
 
 def test_a_folder_that_cannot_be_read_is_reported_and_the_others_are_walked(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.scandir
+    real = beneath.listing
 
-    def refusing(path: bytes) -> Any:
+    def refusing(path: bytes, folder: bytes | None) -> Any:
         if path == os.fsencode(tree / "raw"):
             raise PermissionError(13, "Permission denied", path)
-        return real(path)
+        return real(path, folder)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(beneath, "listing", refusing)
     reported: list[tuple[str, str | None]] = []
     folders = list(
         scan.walk(str(tree), str(tree), ScanOptions(), lambda path, error: reported.append((path, error.strerror)))
@@ -408,13 +409,14 @@ def test_a_folder_that_cannot_be_read_is_reported_and_the_others_are_walked(
 def test_a_file_that_cannot_be_examined_is_reported_and_named_in_its_folder(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.scandir
+    real = beneath.listing
 
-    def stubborn(path: bytes) -> Any:
-        with real(path) as entries:
-            return Listing([StubbornEntry(entry) if entry.name == b"a.jpg" else entry for entry in entries])
+    @contextmanager
+    def stubborn(path: bytes, folder: bytes | None) -> Iterator[Any]:
+        with real(path, folder) as entries:
+            yield [(name, StubbornEntry() if name == b"a.jpg" else entry) for name, entry in entries]
 
-    monkeypatch.setattr(os, "scandir", stubborn)
+    monkeypatch.setattr(beneath, "listing", stubborn)
     reported: list[str] = []
     folders = list(scan.walk(str(tree), str(tree), ScanOptions(), lambda path, _: reported.append(path)))
     assert reported == [str(tree / "a.jpg")]
@@ -423,15 +425,15 @@ def test_a_file_that_cannot_be_examined_is_reported_and_named_in_its_folder(
 
 
 def test_a_file_that_vanishes_during_the_walk_is_nothing_to_report(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.scandir
+    real = beneath.listing
 
-    def slow(path: bytes) -> Any:
-        with real(path) as entries:
-            listing = list(entries)
-        (tree / "a.jpg").unlink(missing_ok=True)
-        return Listing(listing)
+    @contextmanager
+    def slow(path: bytes, folder: bytes | None) -> Iterator[Any]:
+        with real(path, folder) as entries:
+            (tree / "a.jpg").unlink(missing_ok=True)
+            yield entries
 
-    monkeypatch.setattr(os, "scandir", slow)
+    monkeypatch.setattr(beneath, "listing", slow)
     folder = walk(tree)[0]
     assert list(folder.files) == [b"a.png"]
     assert folder.unreadable == []

@@ -24,6 +24,7 @@ from mmsearch.store.connection import CATALOG_NAME
 if TYPE_CHECKING:
     from mmsearch.base.events import Event, ReindexSummary, Summary
     from mmsearch.collection.doctor import Finding
+    from mmsearch.collection.originals import Originals
     from mmsearch.collection.recall import Measured
     from mmsearch.indexing.settings import RunWords
     from mmsearch.searching.search import Searcher
@@ -291,6 +292,12 @@ class Collection:
 
         self._require()
         return examine(self._path, repair=repair, patience=lock.Patience(wait, None, self._notice))
+
+    def originals(self) -> Originals:
+        """Tell how the indexed files may be read again, and which files they are. Raises `CollectionNotFoundError`."""
+        from mmsearch.collection.originals import Originals
+
+        return Originals(self._open_reader())
 
     def info(self) -> CollectionInfo:
         """Tell what the collection holds. Raises `CollectionNotFoundError`."""

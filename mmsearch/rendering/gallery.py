@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
-from mmsearch.base.errors import StorageError
+from mmsearch.rendering import output_file
 from mmsearch.rendering.thumbnails import Entry, Thumbnail, thumbnails
 
 # Pixels of the longer side of embedded pictures: some 50 kB each at first, 15 kB on pages of many.
@@ -22,22 +22,26 @@ _MANY = 200
 _QUALITY = 80
 
 _TEMPLATE = "gallery.html"
+
+# How a page tells, near its start, what has made it.
+_MARK = b'<meta name="generator" content="mmsearch">'
 _SLOT = re.compile(r"<!--slot: (\w+)-->")
 
 
 def write_gallery(out: str | os.PathLike[str], title: str, entries: Sequence[Entry]) -> list[tuple[str, str]]:
-    """Write the page of `entries`, in their order, to the file `out`, replacing it.
+    """Write the page of `entries`, in their order, to the file `out`, replacing it; only its user can read it.
 
     Returns (path, reason) of the pictures that could not be read; the page shows the reason in their place. Raises
     `StorageError` where `out` cannot be written.
     """
     page, failures = gallery_page(title, entries)
-    try:
-        Path(out).write_bytes(page.encode("utf-8"))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"cannot write {os.fspath(out)}: {reason}", "choose another file") from error
+    output_file.write(out, page.encode("utf-8"))
     return failures
+
+
+def is_page(head: bytes) -> bool:
+    """Whether a file that starts so is a page of `write_gallery`."""
+    return head.startswith(b"<!DOCTYPE html>") and _MARK in head
 
 
 def gallery_page(title: str, entries: Sequence[Entry]) -> tuple[str, list[tuple[str, str]]]:

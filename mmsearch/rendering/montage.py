@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from mmsearch.base.errors import StorageError, UsageError
+from mmsearch.base.errors import UsageError
+from mmsearch.rendering import output_file
 from mmsearch.rendering.thumbnails import Entry, thumbnails
 
 # Pictures on one sheet: 20 rows of 20 are 5,600 x 6,500 pixels, 110 MB while they are drawn.
@@ -18,6 +19,10 @@ MOST = 400
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _JPEG_QUALITY = 90
+
+# What a sheet says near its start, as a text of PNG or a comment of JPEG; and how both begin.
+_MARK = b"mmsearch contact sheet"
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 # Pixels. A tile is the room of one picture; labels stand below it.
 _TILE, _GAP, _MARGIN = 256, 20, 28
@@ -43,19 +48,30 @@ def check(out: str | os.PathLike[str], count: int) -> None:
 def write_montage(out: str | os.PathLike[str], entries: Sequence[Entry]) -> list[tuple[str, str]]:
     """Write the sheet of `entries`, in their order, to `out` (.png, .jpg or .jpeg), replacing it.
 
-    Returns (path, reason) of the pictures that could not be read; their tile shows the reason. Raises as `check` does,
-    and `StorageError` where `out` cannot be written.
+    Only the user can read it. Returns (path, reason) of the pictures that could not be read; their tile shows the
+    reason. Raises as `check` does, and `StorageError` where `out` cannot be written.
     """
     check(out, len(entries))
     sheet, failures = montage(entries)
-    format_name = _FORMATS[os.path.splitext(out)[1].lower()]
-    try:
-        with Path(out).open("wb") as file:
-            sheet.save(file, format_name, quality=_JPEG_QUALITY)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"cannot write {os.fspath(out)}: {reason}", "choose another file") from error
+    output_file.write(out, _encoded(sheet, _FORMATS[os.path.splitext(out)[1].lower()]))
     return failures
+
+
+def is_sheet(head: bytes) -> bool:
+    """Whether a file that starts so is a sheet of `write_montage`."""
+    return head.startswith(_SIGNATURES) and _MARK in head
+
+
+def _encoded(sheet: Image.Image, format_name: str) -> bytes:
+    """The bytes of a file that is known for a sheet again by the mark near its start."""
+    buffer = io.BytesIO()
+    if format_name == "PNG":
+        notes = PngImagePlugin.PngInfo()
+        notes.add_text("Software", _MARK.decode("ascii"))
+        sheet.save(buffer, format_name, pnginfo=notes)
+    else:
+        sheet.save(buffer, format_name, quality=_JPEG_QUALITY, comment=_MARK)
+    return buffer.getvalue()
 
 
 def montage(entries: Sequence[Entry]) -> tuple[Image.Image, list[tuple[str, str]]]:

@@ -29,6 +29,7 @@ class Entry:
     """One picture to show: the path of its file, a short heading such as a score, and lines of notes about it.
 
     `weak` says that it is less worth a look than others beside it; `formats` are those that its collection opens.
+    `beneath` is as in `FileRecord`.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Entry:
     notes: tuple[str, ...] = ()
     weak: bool = False
     formats: str = DEFAULT
+    beneath: str | None = None
 
     @property
     def name(self) -> str:
@@ -73,7 +75,7 @@ def thumbnails(entries: Sequence[Entry], side: int) -> Iterator[Thumbnail]:
         waiting: deque[tuple[Entry, Future[Decoded]]] = deque()
         while True:
             for entry in islice(left, _AHEAD * workers - len(waiting)):
-                waiting.append((entry, pool.submit(FileRecord(entry.path, 0, 0))))
+                waiting.append((entry, pool.submit(FileRecord(entry.path, 0, 0, beneath=entry.beneath))))
             if not waiting:
                 return
             entry, decoded = waiting.popleft()

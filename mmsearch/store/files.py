@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,10 @@ _IMAGE_COLUMNS = """
 """
 
 _ALL = Selection()
+
+# What is wrong in a name: a separator, a NUL, or that there is nothing but up to two dots; and what stands for it.
+_NO_NAME = re.compile(rb"[/\0]|^\.{0,2}$" if os.sep == "/" else rb"[/\\\0]|^\.{0,2}$")
+_STAND_IN = "\ufffd".encode()
 
 
 class Files:
@@ -175,6 +180,16 @@ class Files:
         )
         return _image(row) if row else None
 
+    def named(self, name: str) -> Iterator[str]:
+        """The paths of all indexed files of this name, capital letters or not."""
+        rows = self._db.all(
+            "SELECT folders.path, images.name FROM images JOIN folders ON folders.id = images.folder_id"
+            " WHERE CAST(images.name AS TEXT) = CAST(? AS TEXT) COLLATE NOCASE",
+            (os.fsencode(name),),
+        )
+        for folder, found in rows:
+            yield _path(folder, found)
+
     def by_id(self, number: int) -> ImageRecord | None:
         """The indexed file with this id."""
         row = self._db.one(f"SELECT {_IMAGE_COLUMNS} WHERE images.id = ?", (number,))
@@ -203,7 +218,7 @@ class Files:
             " WHERE NOT ignored ORDER BY path, name LIMIT ?",
             (limit,),
         )
-        return [(os.path.join(os.fsdecode(path), os.fsdecode(name)), reason) for path, name, reason in rows]
+        return [(_path(path, name), reason) for path, name, reason in rows]
 
     def count_failures(self) -> int:
         """How many files claim to be images and could not be indexed."""
@@ -235,5 +250,10 @@ class Files:
 
 def _image(row: Sequence[Any]) -> ImageRecord:
     number, folder, name, size, mtime_ns, content_id, content_hash, *facts = row
-    path = os.path.join(os.fsdecode(folder), os.fsdecode(name))
-    return ImageRecord(number, path, size, mtime_ns, content_id, content_hash.hex(), ImageFacts(*facts))
+    return ImageRecord(number, _path(folder, name), size, mtime_ns, content_id, content_hash.hex(), ImageFacts(*facts))
+
+
+def _path(folder: bytes, name: bytes) -> str:
+    """A file's path. A name that no file can have, from a catalog that was tampered with, leads nowhere: not out of its
+    folder, and to no file below it."""
+    return os.path.join(os.fsdecode(folder), os.fsdecode(_NO_NAME.sub(_STAND_IN, name)))

@@ -37,6 +37,11 @@ class Roots:
         rows = self._db.all("SELECT path FROM roots WHERE offline_since IS NOT NULL ORDER BY path")
         return tuple(os.fsdecode(path) for (path,) in rows)
 
+    def links_followed(self) -> dict[str, bool]:
+        """Whether links below each root are followed, by its path (not if its options are damaged); counts nothing."""
+        rows = self._db.all("SELECT path, options FROM roots")
+        return {os.fsdecode(path): _follows(options) for path, options in rows}
+
     def set_offline(self, offline: Sequence[str], online: Sequence[str]) -> None:
         """Mark roots as offline from now on, unless they have been before, and others as being there."""
         for path in offline:
@@ -66,3 +71,10 @@ def _options(text: str) -> ScanOptions:
     fields = json.loads(text)
     fields |= {name: tuple(fields[name]) for name in ("include", "exclude")}
     return ScanOptions(**fields)
+
+
+def _follows(options: str) -> bool:
+    try:
+        return json.loads(options)["follow_symlinks"] is True
+    except (ValueError, TypeError, KeyError):
+        return False

@@ -18,8 +18,9 @@ from terminals import run_in_terminal
 
 from mmsearch.base.errors import UsageError
 from mmsearch.base.records import Hit, ImageFacts, ImageRecord
-from mmsearch.cli.query.copies import copy, link, put_all
+from mmsearch.cli.query.copies import Original, copy, link, put_all
 from mmsearch.cli.query.template import Template
+from mmsearch.images.content_hash import content_hash
 from mmsearch.rendering.fields import EXAMPLE, hit_to_json
 
 STRANGE = b"caf\xe9 \x1b[31m\nred.jpg"
@@ -27,6 +28,12 @@ STRANGE = b"caf\xe9 \x1b[31m\nred.jpg"
 
 def hit(path: str, rank: int = 1, score: float = 0.5) -> Hit:
     return Hit(rank, score, ImageRecord(7, path, 1234, 10**9, 1, "ab", ImageFacts(640, 480, "JPEG", None, 'A, "B"')))
+
+
+def original(path: Path | str) -> Original:
+    """A file as it would be indexed now, in the root that its folder is."""
+    data = Path(path).read_bytes()
+    return Original(str(path), len(data), content_hash(io.BytesIO(data)).hex(), os.path.dirname(path))
 
 
 def test_csv_has_the_fields_and_values_of_json(command: Command, indexed: Path) -> None:
@@ -151,7 +158,7 @@ def test_names_are_made_unique_in_order(tmp_path: Path) -> None:
         path = tmp_path / str(number) / "IMG.tar.gz"
         path.parent.mkdir()
         path.write_text(str(number))
-        sources.append(str(path))
+        sources.append(original(path))
     assert put_all(sources, tmp_path / "out", copy) == []
     made = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
     assert made["IMG.tar.gz"] == "0" and made["IMG.tar-11.gz"] == "10" and len(made) == 11
@@ -163,7 +170,7 @@ def test_special_files_and_bad_bytes_are_copied_or_refused(tmp_path: Path) -> No
     pipe, strange = tmp_path / "pipe", os.fsencode(tmp_path) + b"/" + STRANGE
     os.mkfifo(pipe)
     Path(os.fsdecode(strange)).write_bytes(b"x")
-    failures = put_all([str(pipe), os.fsdecode(strange)], tmp_path / "out", copy)
+    failures = put_all([Original(str(pipe), 0, "", None), original(os.fsdecode(strange))], tmp_path / "out", copy)
     assert failures == [(str(pipe), "not a regular file")]
     assert os.listdir(os.fsencode(tmp_path / "out")) == [STRANGE]
 
@@ -172,12 +179,12 @@ def test_a_half_made_copy_is_taken_away(tmp_path: Path, monkeypatch: pytest.Monk
     source = tmp_path / "a.jpg"
     source.write_bytes(b"x" * 100)
 
-    def fail(original: io.BufferedIOBase, file: io.BufferedIOBase) -> None:
-        file.write(original.read(10))
+    def fail(source: int, made: io.BufferedIOBase) -> str:
+        made.write(os.read(source, 10))
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfileobj", fail)
-    assert put_all([str(source)], tmp_path / "out", copy) == [(str(source), "No space left on device")]
+    monkeypatch.setattr("mmsearch.cli.query.copies._transfer", fail)
+    assert put_all([original(source)], tmp_path / "out", copy) == [(str(source), "No space left on device")]
     assert list((tmp_path / "out").iterdir()) == []
 
 

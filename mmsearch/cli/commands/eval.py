@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,6 +83,10 @@ def evaluate(
         Path | None,
         typer.Option(metavar="OUT.html", help="Write a web page of the worst queries with their pictures."),
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Let --gallery replace any file; without it, only pages of mmsearch."),
+    ] = False,
     label: Annotated[
         bool,
         typer.Option("--label", help="Caption pictures of the collection for later evaluations, instead of measuring."),
@@ -109,7 +114,7 @@ def evaluate(
     against the model.
     """
     if label:
-        others = (source, images, model, split, prompt, worst, gallery, json_output, whole is not None)
+        others = (source, images, model, split, prompt, worst, gallery, overwrite, json_output, whole is not None)
         if any(others) or centring != CentringChoice.auto:
             raise UsageError("--label takes only -C, --count, --open and --seed", "leave out the rest")
         from mmsearch.cli.eval.labelling import name_pictures
@@ -120,6 +125,10 @@ def evaluate(
         raise UsageError("--count and --open only work with --label", "add --label, or leave them out")
     from mmsearch.evaluating.run import Settings
 
+    if overwrite and gallery is None:
+        raise UsageError("--overwrite only works with --gallery", "add --gallery OUT.html, or leave it out")
+    if gallery is not None:
+        _check_gallery(gallery, collection, overwrite=overwrite)
     captions, folder = _captions(source, images, split, prompt, collection)
     whole = (source is None and len(model or ()) < 2) if whole is None else whole
     if whole and folder is None:
@@ -210,6 +219,19 @@ def _print(outcome: Outcome, captions: CaptionSet, worst: int, seed: int, json_o
     ]
     fields = {"models": models, "comparisons": [pair.to_json() for pair in compared]} if len(models) > 1 else models[0]
     typer.echo(dumps(fields, indent=2))
+
+
+def _check_gallery(out: Path, collection: str | None, *, overwrite: bool) -> None:
+    """Raise `UsageError`, before anything is measured, for a file that must not be replaced."""
+    from mmsearch.base.errors import CollectionError
+    from mmsearch.cli import replacing
+    from mmsearch.collection.collection import Collection
+    from mmsearch.rendering.gallery import is_page
+
+    replacing.check("--gallery", out, is_page, overwrite=overwrite)
+    if out.exists():
+        with suppress(CollectionError), Collection.open(collection) as photos:
+            replacing.check_originals("--gallery", out, photos.originals())
 
 
 def _write_gallery(out: Path, outcome: Outcome, count: int) -> None:

@@ -37,10 +37,12 @@ def query(**given: Any) -> None:
         if advice:
             _say(advice)
         asked = question.question(photos, words, session)
+        originals = photos.originals()
+        actions.check_originals(originals)
         hits, left_out = question.answer(photos, asked)
         question.remember(photos, asked, session, hits)
-    output.print(hits, asked, left_out)
-    raise typer.Exit(actions.run(hits, question.label(asked.query), asked.formats))
+    output.print(hits, asked, left_out, originals)
+    raise typer.Exit(actions.run(hits, question.label(asked.query), originals))
 
 
 def _say(line: str) -> None:

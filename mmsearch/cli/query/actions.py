@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from mmsearch.base.errors import UsageError
 from mmsearch.base.records import Hit
+from mmsearch.cli import replacing
 from mmsearch.cli.console import say
-from mmsearch.images.formats import DEFAULT
 from mmsearch.rendering import marks
 from mmsearch.rendering.table import date
 from mmsearch.rendering.text import number, printable
 
 if TYPE_CHECKING:
+    from mmsearch.collection.originals import Originals
     from mmsearch.rendering.thumbnails import Entry
 
 # Viewers started by one `--open`: each may be a window.
@@ -35,6 +36,7 @@ class Actions:
     copy_to: Path | None = None
     link_to: Path | None = None
     numbered: bool = False
+    overwrite: bool = False
     open_best: bool = False
     fail_empty: bool = False
 
@@ -49,14 +51,32 @@ class Actions:
             raise UsageError("--batch always prints JSON lines", "leave out --gallery, --copy-to and the like")
         if self.numbered and self.copy_to is None and self.link_to is None:
             raise UsageError("--numbered only works with copies and links", "add --copy-to DIR or --link-to DIR")
+        if self.overwrite and self.gallery is None and self.montage is None:
+            raise UsageError("--overwrite only works with --gallery and --montage", "copies never overwrite anything")
+        self._check_files(top)
+        for option, folder in (("--copy-to", self.copy_to), ("--link-to", self.link_to)):
+            if folder is not None and replacing.is_collection(folder):
+                raise UsageError(f"{option} {folder} is a collection", "choose another folder")
+
+    def _check_files(self, top: int) -> None:
+        if self.gallery is not None:
+            from mmsearch.rendering.gallery import is_page
+
+            replacing.check("--gallery", self.gallery, is_page, overwrite=self.overwrite)
         if self.montage is not None:
-            from mmsearch.rendering.montage import check
+            from mmsearch.rendering.montage import check, is_sheet
 
             check(self.montage, top)
+            replacing.check("--montage", self.montage, is_sheet, overwrite=self.overwrite)
 
-    def run(self, hits: Sequence[Hit], title: str, formats: str) -> int:
-        """Do all of it with the hits, which are those shown. Files that cannot be used are named on stderr. `formats`
-        are those that the collection opens.
+    def check_originals(self, originals: Originals) -> None:
+        """Raise `UsageError`, before the search, where an indexed file would be replaced."""
+        for option, out in (("--gallery", self.gallery), ("--montage", self.montage)):
+            if out is not None:
+                replacing.check_originals(option, out, originals)
+
+    def run(self, hits: Sequence[Hit], title: str, originals: Originals) -> int:
+        """Do all of it with the hits, which are those shown. Files that cannot be used are named on stderr.
 
         Returns the exit code.
         """
@@ -66,31 +86,33 @@ class Actions:
         if self.gallery is not None:
             from mmsearch.rendering.gallery import write_gallery
 
-            failures += write_gallery(self.gallery, title, entries(hits, formats))
+            failures += write_gallery(self.gallery, title, entries(hits, originals))
             say(f"wrote {self.gallery}, {number(len(hits), 'image')}")
         if self.montage is not None:
             from mmsearch.rendering.montage import write_montage
 
-            failures += write_montage(self.montage, entries(hits, formats))
+            failures += write_montage(self.montage, entries(hits, originals))
             say(f"wrote {self.montage}, {number(len(hits), 'image')}")
         if self.copy_to is not None or self.link_to is not None:
-            failures += self._put(hits)
+            failures += self._put(hits, originals)
         if self.open_best:
             failures += self._open(hits)
         for path, reason in dict(failures).items():
             say(f"{path}: {reason}")
         return _SOME_FAILED if failures else 0
 
-    def _put(self, hits: Sequence[Hit]) -> list[tuple[str, str]]:
-        from mmsearch.cli.query.copies import copy, link, put_all
+    def _put(self, hits: Sequence[Hit], originals: Originals) -> list[tuple[str, str]]:
+        from mmsearch.cli.query.copies import Original, copy, link, put_all
 
         failures = []
-        jobs: list[tuple[Path | None, Callable[[str, str], None], str]] = [
+        images = [hit.image for hit in hits]
+        files = [Original(one.path, one.size, one.content_hash, originals.beneath(one.path)) for one in images]
+        jobs: list[tuple[Path | None, Callable[[Original, str], None], str]] = [
             (self.copy_to, copy, "copied"), (self.link_to, link, "linked")
         ]  # fmt: skip
         for folder, act, done in jobs:
             if folder is not None:
-                failed = put_all([hit.path for hit in hits], folder, act, numbered=self.numbered)
+                failed = put_all(files, folder, act, numbered=self.numbered)
                 say(f"{done} {number(len(hits) - len(failed), 'file')} to {folder}")
                 failures += failed
         return failures
@@ -104,13 +126,19 @@ class Actions:
         return open_files(made or [hit.path for hit in hits[:MOST_OPENED]])
 
 
-def entries(hits: Sequence[Hit], formats: str = DEFAULT) -> list[Entry]:
-    """What a page or a contact sheet says of each result; `formats` are those that the collection opens."""
+def entries(hits: Sequence[Hit], originals: Originals | None = None) -> list[Entry]:
+    """What a page or a contact sheet says of each result; with `originals` its picture is read as these say."""
     from mmsearch.rendering.thumbnails import Entry
 
     weaker = marks.weaker(hits)
     told = zip(hits, weaker, strict=True)
-    return [Entry(hit.path, _heading(hit), tuple(_notes(hit)), weak, formats) for hit, weak in told]
+    if originals is None:
+        return [Entry(hit.path, _heading(hit), tuple(_notes(hit)), weak) for hit, weak in told]
+    formats = originals.formats
+    return [
+        Entry(hit.path, _heading(hit), tuple(_notes(hit)), weak, formats, originals.beneath(hit.path))
+        for hit, weak in told
+    ]
 
 
 def _heading(hit: Hit) -> str:

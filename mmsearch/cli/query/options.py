@@ -91,6 +91,13 @@ class Acting(TypedDict, total=False):
             metavar="OUT.png|jpg", readable=False, help="Also write a contact sheet with rank, score and name."
         ),
     ]
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Let --gallery and --montage replace any file; without it, only pages and contact sheets of mmsearch.",
+        ),
+    ]
     open_best: Annotated[
         bool,
         typer.Option(

@@ -18,6 +18,7 @@ from mmsearch.rendering.text import printable
 
 if TYPE_CHECKING:
     from mmsearch.cli.query.question import Question
+    from mmsearch.collection.originals import Originals
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Output:
 
             Template(self.template)
 
-    def print(self, hits: Sequence[Hit], asked: Question, left_out: int) -> None:
+    def print(self, hits: Sequence[Hit], asked: Question, left_out: int, originals: Originals) -> None:
         """Write the results to stdout; `left_out` more were not as sure as was asked for."""
         if self.json:
             found = [hit_to_json(hit) for hit in hits]
@@ -72,7 +73,9 @@ class Output:
         elif self.paths or self.print0:
             _print_paths(hits, b"\0" if self.print0 else b"\n")
         else:
-            _print_table(hits, asked.formats if self.thumbnails else None)
+            if self.thumbnails and hits:
+                _show_thumbnails(hits, originals)
+            _print_table(hits)
             remark = _remark(hits, asked, left_out)
             if remark:
                 say(remark)
@@ -104,13 +107,14 @@ def _print_paths(hits: Sequence[Hit], end: bytes) -> None:
     write_bytes(b"".join(os.fsencode(hit.path) + end for hit in hits))
 
 
-def _print_table(hits: Sequence[Hit], formats: str | None) -> None:
-    """The table, below thumbnails of files in these formats (None: no thumbnails)."""
-    if formats is not None and hits:
-        from mmsearch.cli.query.actions import entries
-        from mmsearch.cli.terminal import show
+def _show_thumbnails(hits: Sequence[Hit], originals: Originals) -> None:
+    from mmsearch.cli.query.actions import entries
+    from mmsearch.cli.terminal import show
 
-        show(entries(hits, formats))
+    show(entries(hits, originals))
+
+
+def _print_table(hits: Sequence[Hit]) -> None:
     width = terminal_width() if sys.stdout.isatty() else None
     for line in table(hits, width=width, colour=wants_colour(), plain=not can_print(DRAWN_WITH)):
         print(line)

@@ -19,13 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query, how it is echoed in JSON, the words that would ask it again, and the formats that its collection
-    opens."""
+    """A query, how it is echoed in JSON, and the words that would ask it again."""
 
     query: Query
     echo: dict[str, Any]
     words: dict[str, Any]
-    formats: str
 
 
 def words(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +72,7 @@ def question(photos: Collection, given: Mapping[str, Any], session: str | None) 
     for name, marks in feedback.items():
         asked[name] = [int(mark[1:]) if isinstance(mark, str) and mark.startswith("#") else mark for mark in marks]
     query = photos.query(**{name: value for name, value in asked.items() if value != []})
-    return Question(query, _echo(query, echo), _lasting(query, asked), photos.formats)
+    return Question(query, _echo(query, echo), _lasting(query, asked))
 
 
 def answer(photos: Collection, asked: Question) -> tuple[list[Hit], int]:

@@ -26,6 +26,9 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 # Pixels of a character cell where the terminal does not tell: those of a VT340.
 DEFAULT_CELL = (10, 20)
 
+# Pixels of the widest and the highest cell that is believed: three times those of a dense screen.
+_LARGEST_CELL = (64, 128)
+
 # Bytes of Base64 in one escape sequence of Kitty's.
 _KITTY_CHUNK = 4096
 
@@ -36,6 +39,10 @@ _SAVE, _RESTORE = "\x1b7", "\x1b8"
 # what it can do (primary device attributes). Every terminal answers the last, so what has not come before never will.
 QUESTIONS = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[>0q\x1b[16t\x1b[c"
 LAST_ANSWER = re.compile(rb"\x1b\[\?([\d;]*)c")
+
+# Strings (APC, DCS, OSC, PM, SOS), which may have been cut off, and control sequences with the mark of an answer or the
+# final byte of one. Keys send none of these, but for Alt with five of them, which begins as a string does.
+_ANSWERS = re.compile(rb"\x1b[P_\]^X].*?(?:\x1b\\|\x07|\Z)|\x1b\[[?>=][\d;:$]*(?:[@-~]|\Z)|\x1b\[[\d;]*[ct]", re.DOTALL)
 
 _TRUE_COLOUR = {"truecolor", "24bit"}
 
@@ -53,14 +60,26 @@ class Answers:
 def parse_answers(data: bytes) -> Answers:
     """The answers to `QUESTIONS` in what a terminal has sent, which may hold other bytes, such as keys pressed."""
     attributes, name = LAST_ANSWER.search(data), re.search(rb"\x1bP>\|([^\x1b]*)\x1b\\", data)
-    cell = re.search(rb"\x1b\[6;(\d+);(\d+)t", data)
-    width, height = (int(cell[2]), int(cell[1])) if cell else (0, 0)
+    cell = re.search(rb"\x1b\[6;(\d{1,4});(\d{1,4})t", data)
     return Answers(
         kitty=re.search(rb"\x1b_Gi=31;OK\x1b\\", data) is not None,
         sixel=attributes is not None and b"4" in attributes[1].split(b";"),
         name=name[1].decode("utf-8", "replace") if name else "",
-        cell=(width, height) if width > 0 and height > 0 else None,
+        cell=believed_cell(int(cell[2]), int(cell[1])) if cell else None,
     )
+
+
+def believed_cell(width: int, height: int) -> tuple[int, int] | None:
+    """The pixels of a cell as they were told, None where no terminal has such: pictures would be as large as they say.
+
+    Cells are as high as wide at least, and four times at most.
+    """
+    return (width, height) if 0 < width <= _LARGEST_CELL[0] and width <= height <= 4 * width else None
+
+
+def keys_in(data: bytes) -> bytes:
+    """What a user has typed, among a terminal's answers: all but sequences that only terminals send."""
+    return _ANSWERS.sub(b"", data)
 
 
 def choose(answers: Answers, environment: Mapping[str, str]) -> Protocol:

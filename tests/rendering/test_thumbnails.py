@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,16 @@ from PIL import Image
 from terminals import block_picture, iterm2_pictures, kitty_pictures, run_in_terminal, sixel_pictures
 
 from mmsearch.cli.terminal import _cut, grid
-from mmsearch.rendering.terminal_pictures import QUESTIONS, Answers, Protocol, choose, parse_answers, picture, strip
+from mmsearch.rendering.terminal_pictures import (
+    QUESTIONS,
+    Answers,
+    Protocol,
+    choose,
+    keys_in,
+    parse_answers,
+    picture,
+    strip,
+)
 from mmsearch.rendering.thumbnails import Entry, thumbnails
 
 PLAIN = b"\x1b[?62;22c"
@@ -172,3 +183,92 @@ def test_pipes_get_no_pictures(indexed: Path, capfd: pytest.CaptureFixture[str])
     plain = command("query", "a dog", "-C", indexed)
     piped = command("query", "a dog", "-C", indexed, "--thumbnails")
     assert piped.out == plain.out and "no thumbnails" in piped.err and piped.code == 0
+
+
+# --- terminals that lie or flood, and keys typed meanwhile ---
+
+
+@pytest.mark.parametrize(
+    "told",
+    [b"\x1b[6;60000;60000t", b"\x1b[6;%s;9t" % (b"9" * 5000), b"\x1b[6;1;9999t", b"\x1b[6;9;64t", b"\x1b[6;0;0t",
+     b"\x1b[6;128;9t"],
+)  # fmt: skip
+def test_cells_that_no_terminal_has_are_not_believed(told: bytes) -> None:
+    assert parse_answers(KITTY.replace(b"\x1b[6;18;9t", told)) == Answers(kitty=True, name="kitty(0.35.2)")
+
+
+def test_the_largest_cells_cost_bounded_memory(four: Entry) -> None:
+    for cell, width in (((64, 128), 65_535), ((64, 64), 80), ((1, 4), 65_535), (None, 65_535)):
+        [row, *_] = grid([four] * 30, "kitty", cell, width, colour=False)
+        [(keys, image)] = kitty_pictures(row)
+        assert image.width * image.height <= 16_000_000 and int(keys["c"]) <= 500 and int(keys["r"]) <= 44
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux counts it")
+@pytest.mark.parametrize(
+    ("answer", "pixels"),
+    [
+        (b"\x1b[6;60000;60000t" + PLAIN, (0, 0)),
+        (b"\x1b[6;%s;9t" % (b"9" * 3000) + PLAIN, (0, 0)),
+        (PLAIN, (65_535, 65_535)),
+        (b"x" * 200_000, (0, 0)),
+        (b"\x1bP>|" + b"kitty" * 40_000, (0, 0)),
+        (b"\x1b[?" + b"1;" * 100_000, (0, 0)),
+    ],
+    ids=["cells", "digits", "window", "flood", "name", "attributes"],
+)
+def test_a_terminal_that_lies_or_floods_costs_its_patience(
+    indexed: Path, answer: bytes, pixels: tuple[int, int]
+) -> None:
+    """The process tells how long it asked, and how much memory it took to draw."""
+    code = (
+        "import resource, time, sys\n"
+        "from mmsearch.cli import terminal; from mmsearch.rendering.thumbnails import Entry\n"
+        "started = time.monotonic(); answers = terminal.ask(); asked = time.monotonic() - started\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "[row] = terminal.grid([Entry(sys.argv[1])], 'sixel', answers.cell, 80, colour=False)\n"
+        "grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before\n"
+        "print(f'asked {asked:.3f} grown {grown} drawn {len(row)}')"
+    )
+    photo = str(Path(__file__).parents[2] / "sample_data" / "cat.jpg")
+    start = [sys.executable, "-c", code, photo]
+    status, output = run_in_terminal(start, answer, pixels=pixels, env={"TERM": "xterm"})
+    told = re.search(rb"asked ([\d.]+) grown (\d+) drawn (\d+)", output)
+    assert status == 0 and told, output[-2000:]
+    assert float(told[1]) < 5 and int(told[2]) < 200_000 and int(told[3]) < 5_000_000
+
+
+@pytest.mark.skipif(not hasattr(termios, "TIOCSTI"), reason="keys cannot be given back")
+@pytest.mark.parametrize("answer", [KITTY, b"ls\x1b[A" + KITTY + b" -l", b""])
+def test_keys_that_were_typed_are_given_back(indexed: Path, answer: bytes) -> None:
+    query = f"{sys.executable} -m mmsearch query 'a dog' -C {indexed} -k 1 --thumbnails"
+    script = f"{query}; stty raw -echo; printf 'keys:'; timeout --foreground 1 cat"
+    plain = {"TERM": "xterm-256color", "TERM_PROGRAM": "", "LC_TERMINAL": "", "COLORTERM": "", "NO_COLOR": "1"}
+    _, output = run_in_terminal(["sh", "-c", script], answer, typed=b"echo one\rtwo", env=plain)
+    _, _, keys = output.partition(b"keys:")
+    typed = b"ls\x1b[A -l" if answer.startswith(b"ls") else b""
+    assert keys.replace(b"\r", b"\n") == b"echo one\ntwo" + typed
+    if answer:
+        assert kitty_pictures(output.decode().partition("keys:")[0])  # and the terminal was understood
+
+
+def test_a_terminal_that_takes_no_keys_back_is_not_asked(indexed: Path) -> None:
+    """Linux from 6.2 on may refuse it (dev.tty.legacy_tiocsti): then what was typed stays where it is."""
+    refuse = (
+        "import fcntl, sys, termios; real = fcntl.ioctl\n"
+        "def ioctl(file, request, *rest):\n"
+        "    if request == termios.TIOCSTI: raise OSError(5, 'Input/output error')\n"
+        "    return real(file, request, *rest)\n"
+        "fcntl.ioctl = ioctl\n"
+        "from mmsearch.cli import terminal; print(terminal.ask()); print(repr(input()))"
+    )
+    _, output = run_in_terminal([sys.executable, "-c", refuse], KITTY, typed=b"echo one\r", env={"TERM": "xterm"})
+    assert QUESTIONS not in output and b"kitty=False" in output and b"'echo one'" in output
+    _, output = run_in_terminal([sys.executable, "-c", refuse], KITTY + b"later\r", env={"TERM": "xterm"})
+    assert b"kitty=True" in output and b"'later'" in output  # what comes after the answers is not taken at all
+
+
+def test_answers_are_no_keys() -> None:
+    for answers in (KITTY, SIXEL, ITERM, PLAIN):
+        assert keys_in(b"a\x1b[D" + answers + b"\x1b[1;5Cb") == b"a\x1b[D\x1b[1;5Cb"
+    assert keys_in(b"a\x1b]52;c;cut off") == keys_in(b"\x1bPx\x07a") == b"a"

@@ -24,13 +24,30 @@ Pixels = NDArray[np.uint8]
 
 
 def run_in_terminal(
-    arguments: Sequence[str], answer: bytes, *, columns: int = 80, rows: int = 24, env: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    answer: bytes,
+    *,
+    columns: int = 80,
+    rows: int = 24,
+    pixels: tuple[int, int] = (0, 0),
+    typed: bytes = b"",
+    env: Mapping[str, str] | None = None,
 ) -> tuple[int, bytes]:
-    """Run a program in a terminal that sends `answer` when it is asked what it is; its exit code and its output."""
+    """Run a program in a terminal that sends `answer` when it is asked what it is; its exit code and its output.
+
+    `typed` are keys that are typed before the program starts, `pixels` the window's, as the kernel is told.
+    """
+    reading, writing = os.pipe()
     pid, terminal = pty.fork()
     if pid == 0:
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))  # before the program looks
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, *pixels))  # before the program looks
+        os.close(writing)
+        os.read(reading, 1)  # ends when the keys are there
+        os.close(reading)
         os.execvpe(arguments[0], list(arguments), {**os.environ, **(env or {})})
+    os.close(reading)
+    os.write(terminal, typed)
+    os.close(writing)
     output, answered, end = b"", False, time.monotonic() + 120
     while time.monotonic() < end:
         ready, _, _ = select.select([terminal], [], [], 1.0)
@@ -42,11 +59,19 @@ def run_in_terminal(
             break
         output += data if ready else b""
         if not answered and QUESTION in output:
-            os.write(terminal, answer)
             answered = True
+            _send(terminal, answer)
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     return os.waitstatus_to_exitcode(status), output.replace(b"\r\n", b"\n")
+
+
+def _send(terminal: int, answer: bytes) -> None:
+    """An answer, as far as the terminal's input takes it: it keeps 4 kB until somebody reads."""
+    for start in range(0, len(answer), 1024):
+        if not select.select([], [terminal], [], 5.0)[1]:
+            return
+        os.write(terminal, answer[start : start + 1024])
 
 
 def kitty_pictures(output: str) -> list[tuple[dict[str, str], Image.Image]]:

@@ -7,12 +7,10 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from typing import Any
 
-from mmsearch.rendering.text import printable
-
-# Control characters beyond ASCII's, which JSON does not escape, and those that turn the direction of writing.
-_ACTED_ON = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+from mmsearch.rendering.text import UNSEEN, printable
 
 # Bytes that were not UTF-8 (PEP 383), and halves of characters from somebody's JSON: UTF-8 has neither.
 _STRAY = re.compile("[\ud800-\udfff]")
@@ -23,6 +21,12 @@ def say(line: str) -> None:
     print(f"mmsearch: {printable(line)}", file=sys.stderr)
 
 
+def tell(lines: Iterable[str], *, to_stderr: bool = False) -> None:
+    """Lines for people that name what others have named: files, cameras, models."""
+    for line in lines:
+        print(printable(line), file=sys.stderr if to_stderr else sys.stdout)
+
+
 def write_bytes(data: bytes) -> None:
     """Bytes to stdout, after what was printed before."""
     sys.stdout.flush()
@@ -30,10 +34,15 @@ def write_bytes(data: bytes) -> None:
 
 
 def dumps(fields: Any, *, indent: int | None = None) -> str:
-    """JSON text in UTF-8's own characters, but for those that a terminal would act on; stray bytes become U+FFFD."""
+    """JSON text in UTF-8's own characters, but for those that are not seen on a terminal; stray bytes become U+FFFD."""
     ascii_only = (sys.stdout.encoding or "utf-8").lower() != "utf-8"  # then escapes, which mean the same
     text = _STRAY.sub("\ufffd", json.dumps(fields, ensure_ascii=ascii_only, indent=indent))
-    return _ACTED_ON.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
+    return UNSEEN.sub(lambda mark: _json_escape(mark[0]), text)
+
+
+def _json_escape(mark: str) -> str:
+    """A character as JSON writes any: by its one or two units of UTF-16. It means the same."""
+    return re.sub("(....)", r"\\u\1", mark.encode("utf-16-be").hex())
 
 
 def can_print(text: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
+from types import TracebackType
 from typing import NoReturn
 
 from mmsearch.cli import interrupts, limited
@@ -20,6 +22,8 @@ def main() -> NoReturn:
     interrupts.obey()
     _open_missing()
     _show_all_names()
+    sys.excepthook = _show_traceback
+    threading.excepthook = lambda failed: _show_traceback(failed.exc_type, failed.exc_value, failed.exc_traceback)
     debug = "--debug" in sys.argv
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     code = _run(arguments, debug)
@@ -104,6 +108,17 @@ def _complain(message: str, code: int) -> int:
 
     print(f"mmsearch: {printable(message)}", file=sys.stderr)
     return code
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
+    """A traceback on stderr, whose lines repeat names of files; a terminal is shown what it would act on."""
+    import traceback
+
+    from mmsearch.rendering.text import printable
+
+    text = "".join(traceback.format_exception(kind, error, where))
+    lines = [printable(line) if sys.stderr.isatty() else line for line in text.split("\n")]
+    sys.stderr.write("\n".join(lines))
 
 
 def _flush() -> int:

@@ -69,13 +69,12 @@ def finish(summary: Summary | ReindexSummary, lines: Sequence[str], left_out: in
     Raises `typer.Exit` with `INTERRUPTED` where the user has interrupted it, with 3 where `left_out` files are not in
     it.
     """
-    if json_output:
-        from mmsearch.cli.console import dumps
+    from mmsearch.cli.console import dumps, tell
 
+    if json_output:
         typer.echo(dumps(summary.to_json()))
     else:
-        for line in lines:
-            typer.echo(line, err=True)
+        tell(lines, to_stderr=True)
     if summary.interrupted:
         raise typer.Exit(interrupts.INTERRUPTED)
     if left_out:

@@ -105,7 +105,7 @@ def _dim(text: str) -> str:
 def date(hit: Hit) -> str:
     """When the photo was taken, else when its file was changed, as lists by date count it: in local time."""
     taken = hit.image.facts.taken_at
-    return taken[:10] if taken else time.strftime("%Y-%m-%d", time.localtime(hit.image.mtime_ns // 10**9))
+    return printable(taken[:10]) if taken else time.strftime("%Y-%m-%d", time.localtime(hit.image.mtime_ns // 10**9))
 
 
 def _familiar(path: str) -> str:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 _ELLIPSIS = "…"
 
+# Characters that do something or hide something and are not seen, beside ASCII's control characters: those of Unicode,
+# marks that turn the direction of writing, and all without width or ink, most of which Unicode calls default-ignorable
+# (joiners, fillers, variation selectors, tags, invisible operators). Two names may differ in nothing else.
+UNSEEN = re.compile(
+    "[\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
 
 def printable(text: str) -> str:
-    """A text that is safe on a terminal: control characters and undecodable bytes are shown, not sent."""
-    return "".join(mark if mark.isprintable() else _escaped(mark) for mark in text)
+    """A text that is safe on a terminal: what is not seen there, and undecodable bytes, are shown as escapes."""
+    if text.isprintable() and not UNSEEN.search(text):
+        return text
+    return "".join(_escaped(mark) if not mark.isprintable() or UNSEEN.match(mark) else mark for mark in text)
 
 
 def _escaped(mark: str) -> str:

@@ -18,7 +18,9 @@ from terminals import run_in_terminal
 
 from mmsearch.base.errors import UsageError
 from mmsearch.base.records import Hit, ImageFacts, ImageRecord
+from mmsearch.cli.main import _flush
 from mmsearch.cli.query.copies import Original, copy, link, put_all
+from mmsearch.cli.query.csv_rows import print_csv
 from mmsearch.cli.query.template import Template
 from mmsearch.images.content_hash import content_hash
 from mmsearch.rendering.fields import EXAMPLE, hit_to_json
@@ -47,6 +49,44 @@ def test_csv_has_the_fields_and_values_of_json(command: Command, indexed: Path) 
             kept = "" if value is None else json.dumps(value) if isinstance(value, bool) else str(value)
             assert row[name] == kept
         assert row["path_base64"] == ""
+
+
+FORMULAS = ["=A1", "+1", "-1", "@A1", "\t=1", "\r=1", "\n1", "  =1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff201"]
+
+
+def with_camera(camera: str) -> Hit:
+    facts = ImageFacts(1, 1, "JPEG", None, camera, -33.8, -1.0)
+    return Hit(1, -0.5, ImageRecord(7, "/a.jpg", 1, 10**9, 1, "ab", facts))
+
+
+@pytest.mark.parametrize("camera", FORMULAS)
+def test_formulas_in_csv_are_said_or_made_texts(camera: str, capfd: pytest.CaptureFixture[str]) -> None:
+    print_csv([with_camera(camera)], safe=False)
+    _flush()
+    plain = capfd.readouterr()
+    assert plain.err == "mmsearch: 1 cell is a formula to a spreadsheet; --csv-safe makes them texts\n"
+    print_csv([with_camera(camera)], safe=True)
+    _flush()
+    safe = capfd.readouterr()
+    assert safe.err == ""
+    [before], [after] = (list(csv.DictReader(io.StringIO(text, newline=""))) for text in (plain.out, safe.out))
+    assert before["camera"] == camera and after == {**before, "camera": f"'{camera}"}
+    assert after["latitude"] == "-33.8" and after["score"] == "-0.5"  # numbers are none
+
+
+def test_formulas_that_other_separators_would_set_free_are_quoted(capfd: pytest.CaptureFixture[str]) -> None:
+    for safe in (False, True):
+        print_csv([with_camera("Canon;=1"), with_camera("Canon\t@1"), with_camera("a=b-c")], safe=safe)
+    _flush()
+    told = capfd.readouterr()
+    assert told.err == "mmsearch: 2 cells are formulas to a spreadsheet; --csv-safe makes them texts\n"
+    assert '"Canon;=1"' in told.out.partition('"rank"')[2]
+
+
+def test_csv_safe_is_an_option_of_csv(command: Command, indexed: Path) -> None:
+    assert command("query", "a cat", "-C", indexed, "--csv-safe").code == 2
+    safe = command("query", "a cat", "-C", indexed, "--csv", "--csv-safe")
+    assert safe.code == 0 and safe.err == "" and safe.out.startswith('"rank","score","path"')
 
 
 def test_csv_of_nothing_is_its_first_line(command: Command, indexed: Path) -> None:
@@ -249,6 +289,9 @@ def test_names_in_a_terminal_send_no_codes(photos: Path, tmp_path: Path, sample_
     start = [sys.executable, "-m", "mmsearch", "query", "a cat", "-C", str(tmp_path / "collection")]
     code, output = run_in_terminal([*start, "--format", "{name}"], b"")
     assert code == 0 and output == rb"caf\xe9 \x1b[31m\nred.jpg" + b"\n"
+    for options in (["--paths"], ["-0"], ["--csv"], ["--csv", "--csv-safe"]):
+        code, output = run_in_terminal([*start, *options], b"")
+        assert code == 0 and b"\x1b" not in output and rb"\x1b[31m\nred.jpg" in output
 
 
 def test_json_has_not_changed(command: Command, indexed: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -24,9 +25,12 @@ from mmsearch.rendering import text as render
 from mmsearch.rendering.fields import hit_to_json
 from mmsearch.rendering.table import table
 
-# Clears the screen, rings, turns the direction of writing, and begins a sequence in one byte (C1).
-EVIL = "a\x1b[2J\x07\r\n\u202eb\x9b31m\x7f\udc80"
-SENT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Clears the screen, sets the clipboard, rings, turns the direction of writing, begins a sequence in one byte (C1); and
+# has characters that nobody sees: without width, a tag, a selector of variants, a letter without ink.
+EVIL = "a\x1b[2J\x1b]52;c;ZXZpbA==\x07\r\n\u202eb\x9b31m\x7f\udc80\u200b\u2063\U000e0041\ufe0f\u3164"
+SENT = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\U000e0000-\U000e01ef]"
+)
 
 # Python code that runs the command line as if stdout and stderr were terminals.
 ON_A_TERMINAL = (
@@ -60,7 +64,9 @@ def test_lines_beside_the_bar_are_harmless(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not take such names")
 def test_evil_names_from_end_to_end(command: Command, photos: Path, tmp_path: Path) -> None:
-    evil = os.fsencode(photos) + b"/a\x1b[2J\x07\r\n\xc2\x9b31m\xff"
+    evil = (
+        os.fsencode(photos) + b"/a\x1b]52;c;ZXZpbA==\x07\x1b[2J\r\n\xc2\x9b31m\xff" + "\u200b\u202e\U000e0041".encode()
+    )
     os.mkdir(evil)
     os.rename(os.fsencode(photos / "cat.jpg"), evil + b"/cat.jpg")
     Path(os.fsdecode(evil), "broken.jpg").write_bytes(b"\xff\xd8\xff")
@@ -79,10 +85,60 @@ def test_evil_names_from_end_to_end(command: Command, photos: Path, tmp_path: Pa
     for outcome in shown:
         assert outcome.out + outcome.err
         assert not SENT.search(outcome.out + outcome.err), repr(outcome.out + outcome.err)
-    run = [sys.executable, "-c", ON_A_TERMINAL, "query", "a cat", "-C", place, "--paths", "-k", "1"]
-    assert not SENT.search(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
-    piped = [sys.executable, "-m", "mmsearch", *run[3:]]
-    assert subprocess.run(piped, capture_output=True, check=True).stdout == evil + b"/cat.jpg\n"
+    for options, end in ((["--paths"], b"\n"), (["-0"], b"\0"), (["--csv"], None), (["--format", "{path}"], b"\n")):
+        asked = ["query", "a cat", "-C", place, "-k", "1", *options]
+        shown_there = run([sys.executable, "-c", ON_A_TERMINAL, *asked]).stdout
+        assert not SENT.search(shown_there.decode().replace("\0", "")) and rb"\x1b]52;c;ZXZpbA==\x07" in shown_there
+        piped = run([sys.executable, "-m", "mmsearch", *asked]).stdout
+        assert piped == evil + b"/cat.jpg" + end if end else evil.replace(b"\xff", b"\xef\xbf\xbd") in piped
+
+
+def run(arguments: list[object]) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(list(map(str, arguments)), capture_output=True, check=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not take such names")
+def test_tracebacks_are_harmless_on_a_terminal(tmp_path: Path) -> None:
+    """Of errors of ours, of bugs, and of threads."""
+    asked = ["--debug", "query", "a cat", "-C", f"{tmp_path}/{EVIL}"]
+    shown = run([sys.executable, "-c", ON_A_TERMINAL, *asked])
+    assert shown.returncode == 1 and b"Traceback" in shown.stderr and rb"\x1b[2J" in shown.stderr
+    assert not SENT.search(shown.stderr.decode())
+    assert b"\x1b[2J" in run([sys.executable, "-m", "mmsearch", *asked]).stderr
+    thread = (
+        "import sys, threading, time; sys.stderr.isatty = lambda: True\n"
+        "from mmsearch.cli import main\n"
+        "def fail(): raise OSError(sys.argv[1])\n"
+        "main._run = lambda *_: [thread.start() or thread.join() for thread in [threading.Thread(target=fail)]] and 0\n"
+        "main.main()"
+    )
+    shown = run([sys.executable, "-c", thread, EVIL[:-5]])
+    assert b"OSError: a" in shown.stderr and not SENT.search(shown.stderr.decode())
+
+
+@pytest.mark.parametrize("column", ["taken_at", "format", "camera"])
+def test_what_a_tampered_catalog_holds_is_harmless(command: Command, photos: Path, tmp_path: Path, column: str) -> None:
+    assert command("index", photos, "--model", "starter", "-C", tmp_path / "c").code == 0
+    database = sqlite3.connect(tmp_path / "c" / "catalog.sqlite3")
+    with database:
+        database.execute(
+            f"UPDATE contents SET {column} = ?", ("2021-\x1b[2J\u202e" if column == "taken_at" else EVIL[:12],)
+        )
+        database.execute("UPDATE roots SET offline_since = ?", ("\x1b[2J",))
+        database.execute("UPDATE runs SET summary = replace(summary, 'fp32', ?)", ("\x9b2J",))
+    database.close()
+    for arguments in (["query", "--glob", "*", "--offline"], ["query", "--offline", "a cat"], ["info"], ["doctor"]):
+        outcome = command(*arguments, "-C", tmp_path / "c")
+        assert outcome.out and not SENT.search(outcome.out + outcome.err)
+
+
+def test_unseen_characters_are_shown_and_letters_stay() -> None:
+    for mark in "\u00ad\u034f\u115f\u17b4\u180e\u200b\u200d\u2060\u2066\u2800\u3164\ufeff\uffa0\U000e0020\U000e0100":
+        assert render.printable(f"a{mark}b").isascii()
+        text = dumps(f"a{mark}b")
+        assert text.isascii() and json.loads(text) == f"a{mark}b"
+    for name in ("Zürich.jpg", "e\u0301te\u0301.jpg", "写真.jpg", "ภาพ.jpg", "❤ 🐈.jpg", "تصویر.jpg"):
+        assert render.printable(name) == name and json.loads(dumps(name)) == name
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes are of POSIX")

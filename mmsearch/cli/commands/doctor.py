@@ -24,9 +24,9 @@ def doctor(
 
     Reads everything, so it takes minutes for millions of images. Exit code 0 only when all is well.
     """
-    from mmsearch.cli.console import dumps, say
+    from mmsearch.cli.console import dumps, say, tell
     from mmsearch.collection.collection import Collection
-    from mmsearch.rendering.text import number, printable
+    from mmsearch.rendering.text import number
 
     findings = []
     with Collection.open(collection, notice=say) as photos:
@@ -35,7 +35,7 @@ def doctor(
             if not json_output:
                 state = "ok" if finding.ok else "repaired" if finding.is_well else "problem"
                 done = f": {finding.repaired}" if finding.repaired else ""
-                typer.echo(f"{state:<9} {finding.check:<12} {printable(finding.text)}{printable(done)}")
+                tell([f"{state:<9} {finding.check:<12} {finding.text}{done}"])
     problems = sum(not finding.is_well for finding in findings)
     if json_output:
         listed = [finding.to_json() for finding in findings]

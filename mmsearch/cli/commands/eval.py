@@ -201,17 +201,15 @@ def _say_left_out(left_out: dict[str, str]) -> None:
 
 
 def _print(outcome: Outcome, captions: CaptionSet, worst: int, seed: int, json_output: bool) -> None:
+    from mmsearch.cli.console import dumps, tell
     from mmsearch.cli.eval import scores
     from mmsearch.evaluating import resampling
     from mmsearch.evaluating.report import compare
 
     compared = compare(outcome.evaluations, draws=resampling.DRAWS, seed=seed)
     if not json_output:
-        for line in scores.table(outcome.evaluations, compared, worst):
-            typer.echo(line)
+        tell(scores.table(outcome.evaluations, compared, worst))
         return
-    from mmsearch.cli.console import dumps
-
     counts = {"n_missing": len(captions.missing), "n_skipped": len(outcome.left_out)}
     models: Sequence[dict[str, Any]] = [
         {**evaluation.to_json(), **counts, **({"worst": scores.worst_to_json(evaluation, worst)} if worst else {})}

@@ -42,8 +42,9 @@ def info(
             fields["recall"] = measured.to_json()
         typer.echo(dumps(_without_surrogates(fields), indent=2))
         return
-    for line in _describe(facts):
-        typer.echo(line)
+    from mmsearch.cli.console import tell
+
+    tell(_describe(facts))
     if measured:
         from mmsearch.cli.commands.optimize import describe
 
@@ -51,19 +52,19 @@ def info(
 
 
 def _describe(facts: CollectionInfo) -> list[str]:
-    from mmsearch.rendering.text import columns, number, printable, size
+    from mmsearch.rendering.text import columns, number, size
 
-    rows = [("collection", printable(facts.path))]
+    rows = [("collection", facts.path)]
     for root in facts.roots:
         state = f", offline since {root.offline_since}" if root.offline_since else ""
-        rows.append(("folder", f"{printable(root.path)} ({number(root.images, 'image')}{state})"))
+        rows.append(("folder", f"{root.path} ({number(root.images, 'image')}{state})"))
     rows += [
         ("images", f"{facts.images:,} files, {facts.embeddings:,} different"),
-        ("model", f"{printable(facts.model)} ({facts.dim} dimensions)" if facts.model else "none yet"),
+        ("model", f"{facts.model} ({facts.dim} dimensions)" if facts.model else "none yet"),
         ("on disk", f"catalog {size(facts.catalog_bytes)}, vectors {size(facts.vectors_bytes)} ({facts.vectors_kind})"),
     ]
     for other in facts.other_models:
-        told = f"{printable(other.spec)} ({other.dim} dimensions), {other.embeddings:,} images"
+        told = f"{other.spec} ({other.dim} dimensions), {other.embeddings:,} images"
         if other.state == "unfinished":
             rows.append(
                 ("reindex", f"{told}, {other.missing:,} to do: `mmsearch reindex` resumes it, --abandon discards it")
@@ -76,7 +77,7 @@ def _describe(facts: CollectionInfo) -> list[str]:
         rows.append(("last run", f"{run['started_at']}, {run['encoded']:,} encoded{where}, {run['seconds']:.1f} s"))
     rows.append(("unreadable", number(len(facts.failures), "file")))
     lines = columns(rows)
-    lines += [f"  {printable(path)}: {printable(reason)}" for path, reason in facts.failures[:_SHOWN_FAILURES]]
+    lines += [f"  {path}: {reason}" for path, reason in facts.failures[:_SHOWN_FAILURES]]
     if len(facts.failures) > _SHOWN_FAILURES:
         lines.append(f"  and {len(facts.failures) - _SHOWN_FAILURES:,} more; --json lists them all")
     return lines

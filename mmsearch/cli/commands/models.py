@@ -20,6 +20,8 @@ models = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names
 # Characters of the column with names: the longest is siglip2-large, and a space.
 _NAME = 14
 
+_ANY = "Any open_clip model works too: --model ARCH/TAG, hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT."
+
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model, in any form that --model accepts.")]
 
 
@@ -36,6 +38,7 @@ def list_models(json_output: JsonOption = False) -> None:
 
     Lists those with a short name, others that are on this disk, and the space that all of it takes.
     """
+    from mmsearch.cli.console import tell
     from mmsearch.encoders import inventory
     from mmsearch.encoders.names import ALIASES, is_cached, parse
 
@@ -48,27 +51,28 @@ def list_models(json_output: JsonOption = False) -> None:
         listed += [{**_card_to_json(card), "cached": here[card.spec].is_complete} for card in others]
         _print_json({"models": listed, "disk": _inventory_to_json(found)})
         return
-    for line in _comparison([card for card, _ in cards]):
-        typer.echo(line)
-    typer.echo()
+    lines = [*_comparison([card for card, _ in cards]), ""]
     for card, cached in cards:
         state = "here" if cached else f"{card.download_mb} MB to download"
-        typer.echo(f"{card.alias:<{_NAME}} {card.good_for}")
-        typer.echo(f"{'':<{_NAME}} {', '.join([*_facts(card), state])}")
+        lines.append(f"{card.alias:<{_NAME}} {card.good_for}")
+        lines.append(f"{'':<{_NAME}} {', '.join([*_facts(card), state])}")
     for card in others:
         missing = f"partly downloaded: `mmsearch models pull {card.alias or card.spec}` resumes"
         state = "here" if here[card.spec].is_complete else missing
-        typer.echo(f"{card.alias:<{_NAME}} {', '.join([*_facts(card), state])}")
-    typer.echo("\nAny open_clip model works too: --model ARCH/TAG, hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT.")
-    for line in _accounts(found):
-        typer.echo(line)
+        lines.append(f"{card.alias:<{_NAME}} {', '.join([*_facts(card), state])}")
+    lines += [
+        "",
+        "Any open_clip model works too: --model ARCH/TAG, hf-hub:ORG/REPO, local-dir:PATH or ARCH:CHECKPOINT.",
+    ]
+    tell([*lines, *_accounts(found)])
 
 
 @models.command("show", cls=PlainCommand)
 def show(model: ModelArgument, json_output: JsonOption = False) -> None:
     """Show details of a model, and its files on this disk."""
+    from mmsearch.cli.console import tell
     from mmsearch.encoders import inventory, resolve
-    from mmsearch.rendering.text import columns, printable, size
+    from mmsearch.rendering.text import columns, size
 
     source = resolve(model)
     card, held = inventory.card_of(source), inventory.holding(source)
@@ -82,7 +86,7 @@ def show(model: ModelArgument, json_output: JsonOption = False) -> None:
         ("input", f"{card.pixels} x {card.pixels} pixels" if card.pixels else "unknown until pulled"),
         ("languages", _languages(card)),
         ("licence", card.licence),
-        ("source", printable(card.source)),
+        ("source", card.source),
         *(("published", line) for line in _published(card)),
         *(("costs", line) for line in [_costs(card)] if line),
         ("download", _download_state(card, held)),
@@ -92,9 +96,8 @@ def show(model: ModelArgument, json_output: JsonOption = False) -> None:
         ),
     ]
     lines = columns(rows[:-1] if card.spec == "starter" else rows)
-    lines += [f"  {printable(str(item.path))}: {size(item.bytes)}" for item in [*held.own, *held.shared]]
-    for line in lines:
-        typer.echo(line)
+    lines += [f"  {item.path}: {size(item.bytes)}" for item in [*held.own, *held.shared]]
+    tell(lines)
 
 
 @models.command("pull", cls=PlainCommand)
@@ -105,7 +108,7 @@ def pull(model: ModelArgument, json_output: JsonOption = False) -> None:
 
     Checksums are those of the model hub. Preparing takes about a minute and space for a second copy of the weights.
     """
-    from mmsearch.cli.console import say
+    from mmsearch.cli.console import say, tell
     from mmsearch.encoders import inventory, resolve
     from mmsearch.rendering.text import size
 
@@ -114,7 +117,7 @@ def pull(model: ModelArgument, json_output: JsonOption = False) -> None:
         _print_json({"spec": held.spec, "cached": held.is_complete, **_holding_to_json(held)})
         return
     ready = "ready for queries" if held.has_export else "but queries need torch for it"
-    typer.echo(f"{held.spec} is on this disk, {ready} ({size(held.bytes)})", err=True)
+    tell([f"{held.spec} is on this disk, {ready} ({size(held.bytes)})"], to_stderr=True)
 
 
 @models.command("remove", cls=PlainCommand)
@@ -133,9 +136,9 @@ def remove(
     Removes its downloads, exports and digests. Collections, and checkpoints or folders of your own, stay as they are;
     the next query of a collection that was built with the model downloads it again.
     """
-    from mmsearch.cli.console import say
+    from mmsearch.cli.console import say, tell
     from mmsearch.encoders import inventory
-    from mmsearch.rendering.text import number, printable, size
+    from mmsearch.rendering.text import number, size
 
     items = _to_remove(model, leftovers)
     total = _total(items)
@@ -150,7 +153,7 @@ def remove(
         _print_json({"removed": [item.to_json() for item in items], "bytes": total})
     else:
         said = f"removed {number(len(items), 'item')} ({size(total)})" if items else "nothing to remove"
-        typer.echo(printable(said), err=True)
+        tell([said], to_stderr=True)
 
 
 def _to_remove(model: str | None, leftovers: bool) -> list[Item]:
@@ -237,12 +240,12 @@ def _download_state(card: ModelCard, held: Holding) -> str:
 
 def _accounts(found: Inventory) -> list[str]:
     """Where the room on this disk goes."""
-    from mmsearch.rendering.text import number, printable, size
+    from mmsearch.rendering.text import number, size
 
     lines = ["", f"On this disk: {size(found.bytes)}"]
     for holding in found.holdings:
         parts = f"downloads {size(_total(holding.downloads))}, exports {size(_total(holding.exports))}"
-        lines.append(f"  {size(holding.bytes):>9}  {printable(holding.spec)} ({parts})")
+        lines.append(f"  {size(holding.bytes):>9}  {holding.spec} ({parts})")
     for items, what in (
         (found.shared, "tokenizers that several models or other programs use"),
         (found.rest, "notes and other derived files of mmsearch"),

@@ -6,8 +6,8 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mmsearch.cli.console import say
-from mmsearch.rendering.text import number, printable
+from mmsearch.cli.console import say, tell
+from mmsearch.rendering.text import number
 
 if TYPE_CHECKING:
     from mmsearch.base.records import ImageRecord
@@ -46,7 +46,7 @@ def _ask(count: str, record: ImageRecord, show_picture: bool) -> str | None:
     """The caption that the user types, empty for a picture that is skipped, None to end."""
     facts = record.facts
     taken = f", taken {facts.taken_at}" if facts.taken_at else ""
-    print(f"{count}  {printable(record.path)}  ({facts.width} x {facts.height}{taken})", file=sys.stderr)
+    tell([f"{count}  {record.path}  ({facts.width} x {facts.height}{taken})"], to_stderr=True)
     if show_picture:
         _open(record.path)
     elif sys.stdin.isatty() and sys.stdout.isatty():

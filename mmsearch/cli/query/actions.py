@@ -153,7 +153,7 @@ def _notes(hit: Hit) -> list[str]:
     facts = hit.image.facts
     notes = [f"{facts.width} × {facts.height} · {facts.format} · {size(hit.image.size)}"]
     if facts.taken_at:
-        notes.append(facts.taken_at.replace("T", " "))
+        notes.append(printable(facts.taken_at).replace("T", " "))
     if facts.camera:
         notes.append(printable(facts.camera))
     if facts.latitude is not None and facts.longitude is not None:

@@ -60,6 +60,13 @@ class Outputs(TypedDict, total=False):
     csv_output: Annotated[
         bool, typer.Option("--csv", help="Print CSV: a header with the JSON's field names, then one line per result.")
     ]
+    csv_safe: Annotated[
+        bool,
+        typer.Option(
+            "--csv-safe",
+            help="With --csv: quote texts, and put ' before those that a spreadsheet would take for a formula.",
+        ),
+    ]
     template: Annotated[
         str | None,
         typer.Option(

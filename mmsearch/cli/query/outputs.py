@@ -12,7 +12,7 @@ from mmsearch.base.errors import UsageError
 from mmsearch.base.records import Hit
 from mmsearch.cli.console import can_print, dumps, say, terminal_width, wants_colour, write_bytes
 from mmsearch.rendering import marks
-from mmsearch.rendering.fields import EXAMPLE, hit_to_json
+from mmsearch.rendering.fields import hit_to_json
 from mmsearch.rendering.table import DRAWN_WITH, table
 from mmsearch.rendering.text import printable
 
@@ -30,13 +30,14 @@ class Output:
     paths: bool = False
     print0: bool = False
     csv: bool = False
+    csv_safe: bool = False
     template: str | None = None
     thumbnails: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Output:
         """The output that the options of `mmsearch query` ask for."""
-        switches = {name: bool(given.get(name)) for name in ("jsonl", "paths", "print0", "thumbnails")}
+        switches = {name: bool(given.get(name)) for name in ("jsonl", "paths", "print0", "thumbnails", "csv_safe")}
         shapes = {"json": bool(given.get("json_output")), "csv": bool(given.get("csv_output"))}
         return cls(**switches, **shapes, template=given.get("template"))
 
@@ -49,6 +50,8 @@ class Output:
             )
         if with_batch and (self.thumbnails or (any(forms) and not self.jsonl)):
             raise UsageError("--batch always prints JSON lines", "leave out the other output options")
+        if self.csv_safe and not self.csv:
+            raise UsageError("--csv-safe only works with --csv", "add --csv, or leave it out")
         if self.thumbnails and any(forms):
             raise UsageError("--thumbnails only works with the table", "leave out the other output option")
         if self.template is not None:
@@ -65,7 +68,9 @@ class Output:
             for hit in hits:
                 print(dumps(hit_to_json(hit)))
         elif self.csv:
-            _print_csv(hits)
+            from mmsearch.cli.query.csv_rows import print_csv
+
+            print_csv(hits, safe=self.csv_safe)
         elif self.template is not None:
             from mmsearch.cli.query.template import Template
 
@@ -81,28 +86,11 @@ class Output:
                 say(remark)
 
 
-def _print_csv(hits: Sequence[Hit]) -> None:
-    """A first line with the names of the fields, then a line for each result (RFC 4180's quotes; UTF-8, \\n)."""
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(hit_to_json(EXAMPLE)), restval="", lineterminator="\n")
-    writer.writeheader()
-    for hit in hits:
-        writer.writerow({name: _cell(value) for name, value in hit_to_json(hit).items()})
-    write_bytes(text.getvalue().encode("utf-8", "replace"))
-
-
-def _cell(value: Any) -> Any:
-    """Booleans, lists and objects as JSON writes them; null as nothing."""
-    return dumps(value) if isinstance(value, bool | list | dict) else value
-
-
 def _print_paths(hits: Sequence[Hit], end: bytes) -> None:
-    if end == b"\n" and sys.stdout.isatty():
+    """Paths as they are on disk; a terminal is shown what it would act on."""
+    if sys.stdout.isatty():
         for hit in hits:
-            print(printable(hit.path))
+            print(printable(hit.path), end=end.decode("ascii"))
         return
     write_bytes(b"".join(os.fsencode(hit.path) + end for hit in hits))
 

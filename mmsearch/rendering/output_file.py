@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
@@ -12,8 +13,8 @@ from mmsearch.base.errors import StorageError
 # Bytes at the start of a file in which pages and contact sheets have their mark: a page's stands before its pictures.
 HEAD_BYTES = 4096
 
-# Where the system keeps what is no file of a disk: a program's open streams, pipes, devices.
-_SYSTEMS = ("/dev", "/proc")
+# The names of a program's own streams, which are links to whatever they lead to.
+_STREAMS = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 
 
 def write(out: str | os.PathLike[str], data: bytes) -> None:
@@ -23,8 +24,11 @@ def write(out: str | os.PathLike[str], data: bytes) -> None:
     """
     path = Path(out)
     try:
-        if is_stream(path):
+        if _is_own_stream(path):
             path.write_bytes(data)
+        elif is_stream(path):
+            with os.fdopen(os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)), "wb") as stream:
+                stream.write(data)
         else:
             _replace(path, data)
     except OSError as error:
@@ -33,15 +37,18 @@ def write(out: str | os.PathLike[str], data: bytes) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether what is there is written to, not replaced."""
-    folder = os.path.realpath(path.parent)
-    if any(folder == place or folder.startswith(f"{place}/") for place in _SYSTEMS):
+    """Whether what is there is written to, not replaced: a pipe, a device, a stream that the program was given."""
+    if _is_own_stream(path):
         return True
     try:
-        kind = path.stat().st_mode
+        kind = path.lstat().st_mode
     except OSError:
         return False
-    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind))
+
+
+def _is_own_stream(path: Path) -> bool:
+    return _STREAMS.fullmatch(os.path.abspath(path)) is not None
 
 
 def head(path: Path) -> bytes:

@@ -7,6 +7,8 @@ import os
 import sqlite3
 import stat
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -183,6 +185,19 @@ def test_folders_of_a_catalog_that_was_tampered_with_lead_nowhere(
     database.close()
     done = command("query", "a cat", "-C", collection, "-k", 2, "--copy-to", tmp_path / "out")
     assert done.code == 3 and os.listdir(tmp_path / "out") in ([], ["dog.jpg"])
+
+
+@pytest.mark.parametrize("act", [copy, link])
+@pytest.mark.parametrize("way", ["a/../a/b.jpg", "a//b.jpg", "./a/b.jpg", "a/b.jpg/", "a/b.jpg\0"])
+def test_paths_that_lead_elsewhere_than_they_say_are_refused(
+    tmp_path: Path, act: Callable[[Original, str], None], way: str
+) -> None:
+    """Also where links are followed."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.jpg").write_bytes(b"picture")
+    indexed = original(tmp_path / "a" / "b.jpg")
+    [(_, reason)] = place([replace(indexed, path=f"{tmp_path}/{way}")], tmp_path / "out", act)
+    assert "no file can have this path" in reason and os.listdir(tmp_path / "out") == []
 
 
 def test_many_files_of_one_name_take_no_longer_each(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,27 @@ def test_streams_are_written_to(indexed: Path, tmp_path: Path, options: list[str
         subprocess.run([*start, "--gallery", "/dev/stdout", *options], stdout=file, check=True)
     assert b"<!DOCTYPE html>" in (tmp_path / "page.html").read_bytes()
     assert os.path.islink("/dev/stdout")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes")
+def test_pipes_are_written_to_and_links_to_them_are_not(command: Command, indexed: Path, tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe.html", tmp_path / "link.html"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    assert "symbolic link" in ask(command, indexed, "--gallery", link).err
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        assert ask(command, indexed, "--gallery", pipe).code == 0
+        assert is_page(reader.communicate()[0][:HEAD_BYTES])
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="this system has no disk there")
+def test_a_disk_among_the_devices_is_a_disk(command: Command, indexed: Path, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        out, folder = Path(name, "page.html"), Path(name)
+        out.write_text("mine")
+        (folder / "link.html").symlink_to(out)
+        for path in (out, folder / "link.html"):
+            assert ask(command, indexed, "--gallery", path).code == 2 and out.read_text() == "mine"
 
 
 def test_a_file_that_cannot_be_written_leaves_what_was_there(

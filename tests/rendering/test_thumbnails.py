@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import termios
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from pictures import CORNERS, corners, quadrants
 from PIL import Image
 from terminals import block_picture, iterm2_pictures, kitty_pictures, run_in_terminal, sixel_pictures
 
+from mmsearch.cli import terminal
 from mmsearch.cli.terminal import _cut, grid
 from mmsearch.rendering.terminal_pictures import (
     QUESTIONS,
@@ -236,6 +239,31 @@ def test_a_terminal_that_lies_or_floods_costs_its_patience(
     told = re.search(rb"asked ([\d.]+) grown (\d+) drawn (\d+)", output)
     assert status == 0 and told, output[-2000:]
     assert float(told[1]) < 5 and int(told[2]) < 200_000 and int(told[3]) < 5_000_000
+
+
+def test_a_terminal_that_trickles_is_given_up() -> None:
+    """It would go on for twenty seconds."""
+    reading, writing = os.pipe()
+    ended = threading.Event()
+
+    def trickle() -> None:
+        while not ended.wait(0.2) and os.write(writing, b"1"):
+            pass
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    timer = threading.Timer(20, ended.set)
+    timer.start()
+    try:
+        data = terminal._read_answers(reading)
+    finally:
+        was_left = not ended.is_set()
+        ended.set()
+        timer.cancel()
+        thread.join()
+        os.close(reading)
+        os.close(writing)
+    assert was_left and 0 < len(data) < 50
 
 
 @pytest.mark.skipif(not hasattr(termios, "TIOCSTI"), reason="keys cannot be given back")

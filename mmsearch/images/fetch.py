@@ -8,7 +8,6 @@ proxies nor passwords of the environment are used, nor cookies.
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import re
 import socket
 import ssl
@@ -19,6 +18,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from mmsearch.base.errors import SourceError
 from mmsearch.base.version import __version__
+from mmsearch.images.addresses import is_public
 
 # Bytes. Photos of today's cameras have up to 50 MB.
 MOST_BYTES = 64_000_000
@@ -29,9 +29,6 @@ TIME_LIMIT = 30.0
 MOST_REDIRECTS = 5
 
 _REDIRECTS = {301, 302, 303, 307, 308}
-
-# IPv6 addresses that stand for an IPv4 address: of a gateway (RFC 6052), whose last 32 bits are the address.
-_GATEWAYS = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,18 +184,6 @@ class _Job:
 
     def _too_large(self) -> SourceError:
         return _failed(self._url, f"it has more than {self._limits.most_bytes:,} bytes", "give a smaller image")
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the Internet: not of this machine, a private network or a special purpose."""
-    ip = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and ip in _GATEWAYS:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
 
 
 class _Connection(http.client.HTTPConnection):

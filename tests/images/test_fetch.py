@@ -14,7 +14,8 @@ from command import Command
 
 from mmsearch.base.errors import DecodeError, MMSearchError, SourceError
 from mmsearch.images import fetch as room
-from mmsearch.images.fetch import Limits, fetch, is_public
+from mmsearch.images.addresses import is_public
+from mmsearch.images.fetch import Limits, fetch
 
 Answer = Callable[[str, socket.socket], None]
 
@@ -250,35 +251,6 @@ def test_addresses_that_cannot_be_asked(url: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
     with pytest.raises(MMSearchError):
         fetch(url, allow_private=True, limits=QUICK)
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        ("93.184.216.34", True),
-        ("2606:2800:220:1:248:1893:25c8:1946", True),
-        ("10.1.2.3", False),
-        ("172.16.0.1", False),
-        ("192.168.1.1", False),
-        ("169.254.169.254", False),
-        ("100.64.0.1", False),
-        ("127.8.8.8", False),
-        ("0.0.0.0", False),
-        ("224.0.0.1", False),
-        ("255.255.255.255", False),
-        ("::1", False),
-        ("::", False),
-        ("fe80::1%eth0", False),
-        ("fc00::1", False),
-        ("ff02::1", False),
-        ("::ffff:10.0.0.1", False),
-        ("2002:0a00:0001::1", False),
-        ("64:ff9b::a00:1", False),
-        ("64:ff9b::5db8:d822", True),
-    ],
-)
-def test_public_addresses(address: str, public: bool) -> None:
-    assert is_public(address) is public
 
 
 def test_query_by_url(server: Server, sample_data: Path, indexed: Path, capfd: pytest.CaptureFixture[str]) -> None:

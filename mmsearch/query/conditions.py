@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
 from mmsearch.base.errors import UsageError
+from mmsearch.base.text import around, one_line, shown
 from mmsearch.query.sizes import parse_size
 
 # What may be compared: the fields of a result's JSON that files and photos have by themselves, and their type.
@@ -43,7 +44,7 @@ _MOST_DEPTH = 50
 _LONGEST = 4000
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?P<unit>[a-z]*)|(?P<text>'(?:[^']|'')*'|"(?:[^"]|"")*")
+    r"""\s*(?:(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)(?P<unit>[a-z]*)|(?P<text>'(?:[^']|'')*'|"(?:[^"]|"")*")
     |(?P<word>[a-z_]+)|(?P<sign><=|>=|<>|!=|==|[=<>(),]))""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -88,7 +89,7 @@ def parse(text: str) -> Condition:
     reader = _Reader(text)
     found = reader.condition(0)
     if reader.kind:
-        reader.fail(f"unexpected {reader.word!r}")
+        reader.fail(f"unexpected {shown(reader.word)}")
     return found
 
 
@@ -124,7 +125,7 @@ class _Reader:
 
     def fail(self, what: str) -> NoReturn:
         hint = f"write it like `width > 2000 and camera like '%Canon%'`; fields are {', '.join(FIELDS)}"
-        raise UsageError(f"{what} at position {self.start + 1} of --where {self.text!r}", hint)
+        raise UsageError(f"{what} at position {self.start + 1} of --where {around(self.text, self.start)!r}", hint)
 
     def condition(self, depth: int) -> Condition:
         return self._junction("or", depth)
@@ -189,7 +190,7 @@ class _Reader:
         if self.kind == "word":
             name = self.word.lower()
             if name not in FIELDS:
-                self.fail(f"unknown field {self.word!r}")
+                self.fail(f"unknown field {shown(self.word)}")
             if other is not None and FIELDS[name] is not _type(other):
                 self.fail(_mixed(FIELDS[name] is str, name))
             self.next()
@@ -198,7 +199,7 @@ class _Reader:
 
     def _value(self, other: Operand | None) -> Operand:
         if self.kind == "word":
-            self.fail(f"{self.word!r} needs quotes")
+            self.fail(f"{shown(self.word)} needs quotes")
         if self.kind not in {"number", "text"}:
             self.fail("missing number or quoted text")
         if other is not None and (self.kind == "text") is not (_type(other) is str):
@@ -216,10 +217,10 @@ class _Reader:
             try:
                 return parse_size(self.word + self.unit)
             except UsageError:
-                self.fail(f"cannot read {self.word + self.unit!r} as a number")
+                self.fail(f"cannot read {shown(self.word + self.unit)} as a number")
         number = float(self.word)
         if abs(number) == float("inf"):
-            self.fail(f"{self.word} is too large")
+            self.fail(f"{one_line(self.word)} is too large")
         return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
     def _takes(self, word: str) -> bool:
@@ -233,10 +234,10 @@ class _Reader:
             self.fail(f"missing {word!r}")
 
 
-def _mixed(is_text: bool, shown: str) -> str:
-    """What is wrong where a text meets a number, the one of them that is `shown` first."""
+def _mixed(is_text: bool, word: str) -> str:
+    """What is wrong where a text meets a number, that of the `word` first."""
     kind, other = ("text", "number") if is_text else ("number", "text")
-    return f"cannot compare the {kind} {shown} with a {other}"
+    return f"cannot compare the {kind} {one_line(word)} with a {other}"
 
 
 def _denied(comparison: Comparison, denied: bool) -> Condition:

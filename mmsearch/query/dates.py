@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from mmsearch.base.errors import UsageError
+from mmsearch.base.text import shown
 
 Period = tuple[datetime, datetime]
 
@@ -20,6 +21,9 @@ MONTHS = (
 
 # Meteorological seasons of the northern hemisphere, by their first month. Winter ends in the year after.
 SEASONS = {"spring": 3, "summer": 6, "autumn": 9, "fall": 9, "winter": 12}
+
+# Characters of a date: one of ISO 8601 with all its parts has 42. Python reads digits without end as a time.
+_LONGEST = 64
 
 _DAY = timedelta(days=1)
 _AGO = re.compile(r"(\d{1,5}) (day|week|month|year)s? ago")
@@ -35,6 +39,8 @@ def period(text: str, now: datetime | None = None) -> Period:
     of a month or a season with a year (`July 2021`), and without one or with `last` the latest that is over; with
     `this` the one of this year. Raises `UsageError`.
     """
+    if len(text) > _LONGEST:
+        raise _unreadable(text)
     words = " ".join(text.lower().split())
     moment = (now or datetime.now()).replace(tzinfo=None)
     try:
@@ -46,8 +52,12 @@ def period(text: str, now: datetime | None = None) -> Period:
         start = start.astimezone().replace(tzinfo=None) if start.tzinfo else start
         return start, start + timedelta(seconds=1)
     except (ValueError, OverflowError, OSError) as error:
-        hint = "write 2021, 2021-07, 2021-07-31, yesterday, `3 weeks ago`, `July 2021` or `last summer`"
-        raise UsageError(f"cannot read {text!r} as a date", hint) from error
+        raise _unreadable(text) from error
+
+
+def _unreadable(text: str) -> UsageError:
+    hint = "write 2021, 2021-07, 2021-07-31, yesterday, `3 weeks ago`, `July 2021` or `last summer`"
+    return UsageError(f"cannot read {shown(text)} as a date", hint)
 
 
 def _numbers(words: str, now: datetime) -> Period | None:

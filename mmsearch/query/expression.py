@@ -15,18 +15,16 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from mmsearch.base.errors import UsageError
+from mmsearch.base.text import around
 from mmsearch.query.terms import Term, image_term, like_term
 
-_NUMBER = re.compile(r"\s*((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*")
+_NUMBER = re.compile(r"\s*((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*\*")
 _QUOTED = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""", re.DOTALL)
 _CALL = re.compile(r"\s*(image|like)\(", re.IGNORECASE)
 _INSIDE = re.compile(r"[^()\"']*")
 _WORDS = re.compile(r"(?:[^+*()\"'-]|(?<=\w)['-](?=\w))+")
 _SIGN = re.compile(r"\s*([+-])")
 _BLANK = re.compile(r"\s*")
-
-# Characters of a longer expression that an error shows, around the position.
-_SHOWN = 160
 
 
 class _MisplacedError(UsageError):
@@ -95,10 +93,8 @@ class _Reader:
     def fail(self, what: str) -> NoReturn:
         position = self.offset + len(self.text[self.offset :]) - len(self.text[self.offset :].lstrip()) + 1
         hint = "write it like `2*beach + 0.5*sunset - people`, with texts that have + * ( ) in quotes"
-        start = max(0, self.offset - _SHOWN // 2) if len(self.text) > _SHOWN else 0
-        near = self.text[start : start + _SHOWN]
-        shown = f"{'…' if start else ''}{near}{'…' if start + len(near) < len(self.text) else ''}"
-        raise _MisplacedError(f"{what} at position {position} of the expression {shown!r}", hint)
+        near = around(self.text, self.offset)
+        raise _MisplacedError(f"{what} at position {position} of the expression {near!r}", hint)
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         found = pattern.match(self.text, self.offset)

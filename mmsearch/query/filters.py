@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmsearch.base.errors import UsageError
 from mmsearch.base.paths import AnyPath, absolute
+from mmsearch.base.text import shown
 from mmsearch.query import value_types
 from mmsearch.query.words import current
 
@@ -109,7 +110,7 @@ def _several(words: Mapping[str, Any], name: str, *, kinds: tuple[type, ...]) ->
     values = list(value) if isinstance(value, list | tuple) else [value]
     for one in values:
         if not isinstance(one, kinds):
-            raise UsageError(f"invalid value {one!r} for {name!r}", f"give {value_types.told(kinds)}")
+            raise UsageError(f"invalid value {shown(one)} for {name!r}", f"give {value_types.told(kinds)}")
     return values
 
 
@@ -121,7 +122,7 @@ def _folder(path: AnyPath) -> str:
 
 def _clean(text: str, name: str) -> str:
     if not text or "\0" in text or len(text) > _LONGEST:
-        raise UsageError(f"invalid value {text!r} for --{name}", "leave it out, or say what to look for")
+        raise UsageError(f"invalid value {shown(text)} for --{name}", "leave it out, or say what to look for")
     return text
 
 
@@ -153,7 +154,7 @@ def _size(words: Mapping[str, Any], name: str) -> int | None:
 def _pixels(words: Mapping[str, Any], name: str) -> int | None:
     value: int | None = words.get(name)
     if value is not None and not 0 <= value <= _LARGEST:
-        raise UsageError(f"invalid number of pixels {value} for --{name.replace('_', '-')}", "give 0 or more")
+        raise UsageError(f"invalid number of pixels {shown(value)} for --{name.replace('_', '-')}", "give 0 or more")
     return value
 
 
@@ -163,7 +164,7 @@ def _orientation(value: str | None) -> Orientation | None:
     for known in ORIENTATIONS:
         if value.lower() == known:
             return known
-    raise UsageError(f"unknown orientation {value!r}", f"choose {', '.join(ORIENTATIONS)}")
+    raise UsageError(f"unknown orientation {shown(value)}", f"choose {', '.join(ORIENTATIONS)}")
 
 
 def _format(name: str) -> tuple[str, ...]:
@@ -179,5 +180,5 @@ def _near(value: Any) -> Near:
             raise ValueError("out of range")
     except (ValueError, TypeError, OverflowError) as error:
         hint = "write degrees and kilometres as LAT,LON,KM, for example 48.86,2.35,10"
-        raise UsageError(f"cannot read {value!r} as a place for --near", hint) from error
+        raise UsageError(f"cannot read {shown(value)} as a place for --near", hint) from error
     return Near(latitude, longitude, km)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmsearch.base import config
 from mmsearch.base.errors import UsageError
 from mmsearch.base.paths import absolute
-from mmsearch.base.text import one_line
+from mmsearch.base.text import shown
+from mmsearch.query import bounds
 from mmsearch.query.filters import Filters
 from mmsearch.query.query import Query
 from mmsearch.query.terms import Term, checked, checked_id, from_json, image_term, like_term, split_weight
@@ -31,6 +32,9 @@ _HOW_SURE = {"likely", "min_confidence"}
 # Terms of one query. Each may cost a model's pass or a decoder's, and no question that somebody means has so many.
 MOST_TERMS = 100
 
+# Indexed images that results should be more like, or less, of one query. Each costs a look into the catalog.
+MOST_EXAMPLES = 1000
+
 
 def from_words(words: Mapping[str, Any]) -> Query:
     """A query from `WORDS`, or their earlier names; those that are None count as not given. Raises `UsageError`."""
@@ -39,11 +43,10 @@ def from_words(words: Mapping[str, Any]) -> Query:
             continue
         kinds = WORDS.get(EARLIER.get(name, name))
         if kinds is None:
-            raise UsageError(f"unknown option {name!r} of a query", f"choose {', '.join(WORDS)}")
+            raise UsageError(f"unknown option {shown(name)} of a query", f"choose {', '.join(WORDS)}")
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise UsageError(f"invalid value {one_line(repr(value))} for {name!r}", f"give {told(kinds)}")
-        if not _is_sound(value):
-            raise UsageError(f"invalid value {one_line(repr(value))} for {name!r}", "give texts in valid Unicode")
+            raise UsageError(f"invalid value {shown(value)} for {name!r}", f"give {told(kinds)}")
+        bounds.check(name, value)
     given = {name: value for name, value in current(words).items() if value is not None}
     if "diverse_at" in given:
         given.setdefault("diverse", True)
@@ -67,24 +70,14 @@ def overriding(before: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str,
     return {name: value for name, value in before.items() if name not in replaced} | words
 
 
-def _is_sound(value: Any) -> bool:
-    """Whether all texts in a value, in JSON's types, can be names of files."""
-    if isinstance(value, list | tuple):
-        return all(map(_is_sound, value))
-    if isinstance(value, dict):
-        return all(map(_is_sound, value.values()))
-    try:
-        return not isinstance(value, str) or os.fsencode(value) is not None
-    except UnicodeEncodeError:  # half a surrogate pair
-        return False
-
-
 def _indexed(value: Any, name: str) -> tuple[int | str, ...]:
     """Ids or absolute paths."""
-    images: list[int | str] = []
-    for one in value if isinstance(value, list | tuple) else (value,):
+    values, images = _several(value), []
+    if len(values) > MOST_EXAMPLES:
+        raise UsageError(f"{len(values):,} images for {name!r} are too many", f"give at most {MOST_EXAMPLES:,}")
+    for one in values:
         if isinstance(one, bool) or not isinstance(one, (*_PATH, int)):
-            raise UsageError(f"invalid image {one!r} for {name!r}", "give a path or an id")
+            raise UsageError(f"invalid image {shown(one)} for {name!r}", "give a path or an id")
         images.append(checked_id(one) if isinstance(one, int) else absolute(one))
     return tuple(dict.fromkeys(images))
 
@@ -100,6 +93,8 @@ def gather(
     terms: Any = None,
 ) -> tuple[Term, ...]:
     """The terms that all these give together, in this order; see `Collection.search`. Raises `UsageError`."""
+    for values in map(_several, (terms, plus, minus, image, like)):
+        _check_count(len(values))
     found = [from_json(fields) for fields in terms or ()]
     if text is not None:
         found.append(Term("text", checked(text, "text", str)))
@@ -111,9 +106,13 @@ def gather(
     found += [_text(value, "minus") for value in _several(minus)]
     found += [image_term(*_weighted(value, "image")) for value in _several(image)]
     found += [like_term(*_weighted(value, "like")) for value in _several(like)]
-    if len(found) > MOST_TERMS:
-        raise UsageError(f"{len(found)} terms are too many for one query", f"give at most {MOST_TERMS}")
+    _check_count(len(found))
     return tuple(found)
+
+
+def _check_count(terms: int) -> None:
+    if terms > MOST_TERMS:
+        raise UsageError(f"{terms:,} terms are too many for one query", f"give at most {MOST_TERMS}")
 
 
 def _text(value: Any, name: str) -> Term:
@@ -129,7 +128,7 @@ def _text(value: Any, name: str) -> Term:
     return Term("text", checked(words, name, str), -weight if name == "minus" else weight)
 
 
-def _several(values: Any) -> Iterable[Any]:
+def _several(values: Any) -> Sequence[Any]:
     """One value, or a list of them. (A pair of a value and its weight is written inside a list.)"""
     if values is None:
         return ()
@@ -141,7 +140,8 @@ def _weighted(value: Any, name: str) -> tuple[Any, float | None]:
         return value, None
     if len(value) != 2 or isinstance(value[1], bool) or not isinstance(value[1], int | float):
         raise UsageError(
-            f"invalid value {value!r} for {name}", "write a value with its weight as a pair, such as ['sunset', 0.5]"
+            f"invalid value {shown(value)} for {name}",
+            "write a value with its weight as a pair, such as ['sunset', 0.5]",
         )
     try:
         return value[0], float(value[1])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass
 
 from mmsearch.base import config
 from mmsearch.base.errors import UsageError
+from mmsearch.base.text import shown
 from mmsearch.query.filters import NO_FILTERS, Filters
 from mmsearch.query.terms import Term
+
+_LARGEST = sys.float_info.max
+
+# Results of one query: more than any collection has images, and little enough for sums with it to stay in 64 bits.
+_MOST_RESULTS = 1_000_000_000
 
 _NOTHING = "give TEXT, --image PATH, --like PATH_OR_ID, or a filter such as --below DIR"
 
@@ -45,21 +51,25 @@ class Query:
     def __post_init__(self) -> None:
         if not self.has_subject and not self.filters:
             raise UsageError("a query needs a text, an image or a filter", _NOTHING)
-        if self.top < 1:
-            raise UsageError(f"cannot return {self.top} results", "--top must be at least 1")
-        if self.min_score is not None and not math.isfinite(self.min_score):
-            raise UsageError(f"invalid score {self.min_score}", "--min-score takes a cosine from -1 to 1")
+        if not 1 <= self.top <= _MOST_RESULTS:
+            hint = "--top must be at least 1" if self.top < 1 else f"give at most {_MOST_RESULTS:,} to --top"
+            raise UsageError(f"cannot return {shown(self.top)} results", hint)
+        if self.min_score is not None and not -_LARGEST <= self.min_score <= _LARGEST:
+            raise UsageError(f"invalid score {shown(self.min_score)}", "--min-score takes a cosine from -1 to 1")
         if self.min_score is not None and not self.has_subject:
             raise UsageError("--min-score needs a text or an image", "leave it out: a list by date has no scores")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
-            raise UsageError(f"invalid confidence {self.min_confidence}", "--min-confidence takes a number from 0 to 1")
+            raise UsageError(
+                f"invalid confidence {shown(self.min_confidence)}", "--min-confidence takes a number from 0 to 1"
+            )
         if self.min_confidence is not None and not self.has_subject:
             raise UsageError(
                 "--likely and --min-confidence need a text or an image", "leave them out: a list by date has no scores"
             )
         if not 0 < self.diverse_at <= 1:
             raise UsageError(
-                f"invalid limit for near-duplicates {self.diverse_at}", "--diverse-at takes a cosine above 0, up to 1"
+                f"invalid limit for near-duplicates {shown(self.diverse_at)}",
+                "--diverse-at takes a cosine above 0, up to 1",
             )
 
     @property

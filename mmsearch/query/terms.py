@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from mmsearch.base.errors import UsageError
 from mmsearch.base.paths import absolute
+from mmsearch.base.text import shown
+from mmsearch.query.bounds import check_length
 
 TermKind = Literal["text", "image", "like"]
 
 # A weight at the end of a term. Words such as `nan` and `inf` are text.
-_WEIGHTED = re.compile(r"(?P<value>.+):(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.DOTALL)
+_WEIGHTED = re.compile(r"(?P<value>.+):(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)", re.DOTALL)
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
@@ -41,7 +43,7 @@ class Term:
     @property
     def label(self) -> str:
         """The value in words for people."""
-        return "the image given as bytes" if isinstance(self.value, bytes) else repr(self.value)
+        return "the image given as bytes" if isinstance(self.value, bytes) else shown(self.value)
 
     def to_json(self) -> dict[str, Any]:
         """`kind`, `value` and `weight` as JSON types; the bytes of an image are null."""
@@ -52,10 +54,15 @@ class Term:
 def _check_text(text: str) -> None:
     if not text.strip():
         raise UsageError("the query text is empty", "say what to look for, for example `a cat`")
+    check_length("text", text)
+    if "\0" in text:
+        raise UsageError(
+            f"the query text {shown(text)} has a NUL character", "give it in UTF-8, without NUL characters"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"the query text {text!r} is not valid Unicode", "give it in UTF-8") from error
+        raise UsageError(f"the query text {shown(text)} is not valid Unicode", "give it in UTF-8") from error
 
 
 def is_url(value: Any) -> bool:
@@ -77,7 +84,7 @@ def split_weight(text: str) -> tuple[str, float | None]:
 def checked_id(number: int) -> int:
     """An id, which is one of SQLite's integers. Raises `UsageError`."""
     if not 0 < number < 2**63:
-        raise UsageError(f"invalid image id {number}", "the JSON of an answer has the ids")
+        raise UsageError(f"invalid image id {shown(number)}", "the JSON of an answer has the ids")
     return number
 
 
@@ -86,12 +93,12 @@ def from_json(fields: Any) -> Term:
     try:
         kind, value, weight = fields["kind"], fields["value"], float(fields["weight"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"cannot read {fields!r} as a term", "a term has kind, value and weight") from error
+        raise UsageError(f"cannot read {shown(fields)} as a term", "a term has kind, value and weight") from error
     if kind == "text":
         return Term("text", checked(value, "text", str), weight)
-    if kind in {"image", "like"}:
+    if kind in ("image", "like"):
         return (image_term if kind == "image" else like_term)(value, weight)
-    raise UsageError(f"unknown kind of term {kind!r}", "choose text, image or like")
+    raise UsageError(f"unknown kind of term {shown(kind)}", "choose text, image or like")
 
 
 def image_term(value: Any, weight: float | None = None) -> Term:
@@ -120,7 +127,9 @@ def like_term(value: Any, weight: float | None = None) -> Term:
 
 def checked(value: Any, name: str, *kinds: type) -> Any:
     if not isinstance(value, kinds) or isinstance(value, bool):
-        raise UsageError(f"invalid value {value!r} for {name}", "`mmsearch query --help` shows what each option takes")
+        raise UsageError(
+            f"invalid value {shown(value)} for {name}", "`mmsearch query --help` shows what each option takes"
+        )
     return value
 
 

@@ -128,3 +128,7 @@ class ModelUnavailableError(ModelError):
 
 class DeviceError(MMSearchError):
     """The device asked for is not present or does not work."""
+
+
+# What is wrong with one question, rather than with the collection or the model: others may well be answered.
+OF_A_QUESTION = (UsageError, SourceError, DecodeError)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
 from mmsearch.base import config
-from mmsearch.base.errors import CollectionNotFoundError
+from mmsearch.base.errors import CollectionNotFoundError, MMSearchError
 from mmsearch.base.paths import AnyPath, absolute
 from mmsearch.base.records import CollectionInfo, Hit, ScanOptions
 from mmsearch.collection.held_encoder import HeldEncoder
@@ -174,6 +174,13 @@ class Collection:
     def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Answer several queries, in order: texts are encoded together, vectors searched together."""
         return self._open_searcher().search_many(queries)
+
+    def search_each(self, queries: Sequence[Query]) -> list[list[Hit] | MMSearchError]:
+        """Answer several queries as `search_many` does; where one cannot be answered, its error stands for its hits.
+
+        Raises what is wrong with the collection or the model, and `UsageError` where filters are too much for SQLite.
+        """
+        return self._open_searcher().search_each(queries)
 
     def expect(self, queries: Sequence[Query]) -> None:
         """Start to embed the texts of queries that `search_many` will be given next, together, in a thread.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.base.errors import ModelMismatchError, SourceError
+from mmsearch.base.errors import OF_A_QUESTION, MMSearchError, ModelMismatchError, SourceError
 from mmsearch.base.records import Encoder, EncoderInfo
 from mmsearch.query.query import Query
 from mmsearch.query.terms import Term
@@ -102,10 +102,11 @@ class QueryEmbedder:
         ahead = self._thread.submit(self._texts.embed, asked)
         self._ahead = [*self._ahead[-1:], (asked, self._texts, ahead)]
 
-    def embed(self, queries: Sequence[Query], view: View) -> list[Embedded | None]:
+    def embed(self, queries: Sequence[Query], view: View) -> list[Embedded | MMSearchError | None]:
         """The vector of each query, None for one without a subject. All texts are encoded together.
 
-        Raises `SourceError`, `DecodeError`, `ModelError`, and `UsageError` where the terms of a query cancel out.
+        In place of one that has no vector is its error: `SourceError`, `DecodeError`, or `UsageError` where its terms
+        cancel out. Raises `ModelError`.
         """
         wanted = [(query, term) for query in queries for term in query.terms if term.kind == "image"]
         if not wanted:
@@ -123,9 +124,17 @@ class QueryEmbedder:
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
 
-    def _embed_all(self, queries: Sequence[Query], decoded: Pictures, view: View) -> list[Embedded | None]:
+    def _embed_all(
+        self, queries: Sequence[Query], decoded: Pictures, view: View
+    ) -> list[Embedded | MMSearchError | None]:
         words = self._embed_texts(queries, view)
-        return [self._embed(query, words, decoded, view) if query.has_subject else None for query in queries]
+        return [self._tried(query, words, decoded, view) if query.has_subject else None for query in queries]
+
+    def _tried(self, query: Query, words: Words, decoded: Pictures, view: View) -> Embedded | MMSearchError:
+        try:
+            return self._embed(query, words, decoded, view)
+        except OF_A_QUESTION as error:
+            return error
 
     def _embed(self, query: Query, words: Words, decoded: Pictures, view: View) -> Embedded:
         vectors, sources = [], set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mmsearch.base import config
+from mmsearch.base.errors import MMSearchError
 from mmsearch.base.records import Encoder, EncoderInfo, Hit
 from mmsearch.query.query import Query
 from mmsearch.searching import language_hint
@@ -19,6 +20,10 @@ from mmsearch.searching.judge import Judge
 from mmsearch.searching.view import View
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.selection import Selection
+
+# Folders without images that are named for one query, and in all.
+_NAMED_AT_ONCE = 10
+_MOST_NAMED = 1000
 
 # How often to look again where vector files are replaced under a query's eyes.
 _TRIES = 4
@@ -60,9 +65,20 @@ class Searcher:
 
     def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """The answers to several queries, in order; texts are encoded together. Raises what `search` raises."""
+        answers = self.search_each(queries)
+        for answer in answers:
+            if isinstance(answer, MMSearchError):
+                raise answer
+        return [answer for answer in answers if not isinstance(answer, MMSearchError)]
+
+    def search_each(self, queries: Sequence[Query]) -> list[list[Hit] | MMSearchError]:
+        """As `search_many`, but where one query is at fault, its error is in place of its answer.
+
+        Raises `CollectionEmptyError`, `ModelError`, and `UsageError` where filters are too much for the catalog.
+        """
         view = self._current_view()
         self._look_for_offline(queries)
-        asked: list[Asked | None] | None = None
+        asked: list[Asked | MMSearchError | None] | None = None
         for attempt in range(_TRIES):
             try:
                 if asked is None:
@@ -72,9 +88,13 @@ class Searcher:
                         raise ModelChanged
                     self._judge.look_again()
                     answering = self._answering(view, last_try=attempt == _TRIES - 1)
-                    best = iter(answering.best([one for one in asked if one]))
-                    answers = [
-                        next(best) if one else answering.latest(query, self._selection(query))
+                    best = iter(answering.best([one for one in asked if isinstance(one, Asked)]))
+                    answers: list[list[Hit] | MMSearchError] = [
+                        one
+                        if isinstance(one, MMSearchError)
+                        else next(best)
+                        if one
+                        else answering.latest(query, self._selection(query))
                         for one, query in zip(asked, queries, strict=True)
                     ]
                 self._advise(queries, answers)
@@ -112,28 +132,38 @@ class Searcher:
         return Selection(query.filters, () if query.offline else self._offline)
 
     def _call_empty(self, selection: Selection) -> None:
-        """Say once of folders that were asked for that nothing below them is indexed: they may be misspelt."""
-        new = [folder for folder in selection.filters.below if folder not in self._called_empty]
-        empty = [folder for folder in dict.fromkeys(new) if not self._catalog.files.count(folder)]
-        self._called_empty.update(empty)
-        if empty:
+        """Say once of folders that were asked for that nothing below them is indexed: they may be misspelt.
+
+        Of many, only the first are looked at: more are of a program, which does not read what is said.
+        """
+        first = dict.fromkeys(selection.filters.below[:_NAMED_AT_ONCE])
+        new = [folder for folder in first if folder not in self._called_empty]
+        empty = [folder for folder in new if not self._catalog.files.count(folder)]
+        if empty and len(self._called_empty) < _MOST_NAMED:
+            self._called_empty.update(empty)
             self._notice(f"no indexed images in {_few(empty)}; `mmsearch info` lists the folders")
 
     # --- vectors and advice ---
 
-    def _embed(self, queries: Sequence[Query], view: View) -> list[Asked | None]:
+    def _embed(self, queries: Sequence[Query], view: View) -> list[Asked | MMSearchError | None]:
         embedded = self._embedder.embed(queries, view)
         return [
-            None if found is None else Asked(query, found.vector, self._selection(query), _excluded(query, found))
+            Asked(query, found.vector, self._selection(query), _excluded(query, found))
+            if isinstance(found, Embedded)
+            else found
             for query, found in zip(queries, embedded, strict=True)
         ]
 
-    def _advise(self, queries: Sequence[Query], answers: Sequence[Sequence[Hit]]) -> None:
+    def _advise(self, queries: Sequence[Query], answers: Sequence[Sequence[Hit] | MMSearchError]) -> None:
         """Say once that the model does not read a query's language."""
         encoder = self._embedder.encoder
         if encoder is None or self._advised:
             return
-        weak = [query for query, hits in zip(queries, answers, strict=True) if _is_weak(hits)]
+        weak = [
+            query
+            for query, hits in zip(queries, answers, strict=True)
+            if not isinstance(hits, MMSearchError) and _is_weak(hits)
+        ]
         option = config.collection_option(self._catalog.folder)
         line = language_hint.advice(_texts(queries), encoder, _texts(weak), option)
         if line:

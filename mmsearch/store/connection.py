@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from mmsearch.base import ownership, shortages
 from mmsearch.base.durable import open_to_write
-from mmsearch.base.errors import CollectionBusyError, CollectionNotFoundError, StorageError
+from mmsearch.base.errors import CollectionBusyError, CollectionNotFoundError, MMSearchError, StorageError, UsageError
 from mmsearch.base.paths import make_private
 from mmsearch.store import guard, identity, schema, trust
 from mmsearch.store.distance import distance
@@ -24,6 +24,9 @@ _FILES = 4
 # What SQLite says of a statement that Ctrl-C has ended, in the progress handler or in a function of ours: these
 # raise nothing else.
 _INTERRUPTED = {"interrupted", "user-defined function raised exception"}
+
+# What SQLite says of a statement that passes its limits: too many parts, values or letters.
+_LIMITS = ("too large", "too many", "too big", "too complex", "stack overflow")
 
 # Seconds to wait for another process's transaction. A batch's transaction takes milliseconds.
 BUSY_SECONDS = 30.0
@@ -92,7 +95,10 @@ def translated(folder: Path) -> Iterator[None]:
         raise StorageError(f"cannot use {folder}: {error.strerror or error}", "choose another place with -C") from error
 
 
-def _translate(message: str, folder: Path) -> StorageError | CollectionBusyError:
+def _translate(message: str, folder: Path) -> MMSearchError:
+    if any(words in message for words in _LIMITS):
+        hint = "give fewer folders, patterns or conditions"
+        return UsageError(f"the question is too large for the catalog ({message})", hint)
     if "locked" in message or "busy" in message:
         return CollectionBusyError(f"the collection at {folder} is busy", "try again when the other run is done")
     if "full" in message:

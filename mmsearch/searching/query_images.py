@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmsearch.base import config, long_paths
 from mmsearch.base.errors import DecodeError, SourceError
 from mmsearch.base.records import FileRecord, Preprocess
 from mmsearch.images.pool import Decoded, DecodePool
@@ -17,8 +20,16 @@ from mmsearch.query.terms import is_url
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-# Bytes that are read from a pipe or another file of no known size.
-_MOST_BYTES = 1 << 30
+# Bytes that are read from a pipe, whose size nobody knows before.
+MOST_BYTES = 1 << 30
+
+# Seconds for all that comes from a pipe: what makes a picture is given as long as what decodes one.
+_PIPE_LIMIT = config.DEFAULT_TIME_LIMIT
+
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+# Bytes that a pipe is asked for at a time: as many as one of Linux holds.
+_PART = 1 << 16
 
 # A worker reads what is named as an image even where its first bytes do not tell that it is one.
 _SUFFIX = ".jpg"
@@ -89,13 +100,37 @@ def _file(source: str | bytes, allow_private_urls: bool) -> Iterator[str]:
 def _read_stream(path: str) -> bytes | None:
     """All bytes of a pipe, as a shell's `<(...)` makes one; None for a regular file, which the worker reads."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        # Without waiting for somebody to open the other end of a pipe, or for a device to be ready.
+        descriptor = long_paths.open_descriptor(path, os.O_RDONLY | _NO_WAITING)
+        try:
+            kind = os.fstat(descriptor).st_mode
+            if stat.S_ISREG(kind):
                 return None
-            data = file.read(_MOST_BYTES + 1)
+            if stat.S_ISFIFO(kind) and sys.platform != "win32":
+                return _read_pipe(descriptor, path)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise SourceError(f"cannot read the query image {path}: {why}", "check the path") from error
-    if len(data) > _MOST_BYTES:
-        raise SourceError(f"cannot read the query image {path}: over {_MOST_BYTES:,} bytes", "check the path")
-    return data
+        raise _unreadable(path, getattr(error, "strerror", None) or str(error)) from error
+    raise _unreadable(path, "it is a folder" if stat.S_ISDIR(kind) else "it is neither a file nor a pipe")
+
+
+def _read_pipe(descriptor: int, path: str) -> bytes:
+    """What comes until the end, within bounds of size and time. Raises `SourceError`."""
+    import select
+
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    data, ends = bytearray(), time.monotonic() + _PIPE_LIMIT
+    while (left := ends - time.monotonic()) > 0 and waiting.poll(left * 1000):
+        part = os.read(descriptor, _PART)
+        if not part:
+            return bytes(data)
+        data += part
+        if len(data) > MOST_BYTES:
+            raise _unreadable(path, f"it gives more than {MOST_BYTES:,} bytes")
+    raise _unreadable(path, f"its end did not come within {_PIPE_LIMIT:g} s")
+
+
+def _unreadable(path: str, why: str) -> SourceError:
+    return SourceError(f"cannot read the query image {path}: {why}", "check the path")

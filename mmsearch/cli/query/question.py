@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.base.errors import UsageError
+from mmsearch.base.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
     from mmsearch.base.records import Hit
@@ -175,5 +175,15 @@ def _with_stdin(values: Sequence[str]) -> list[Any]:
     images: list[Any] = list(values)
     for index in piped:
         weight = weights[index][1]
-        images[index] = [sys.stdin.buffer.read(), 1.0 if weight is None else weight]
+        images[index] = [_standard_input(), 1.0 if weight is None else weight]
     return images
+
+
+def _standard_input() -> bytes:
+    """All of it. Raises `SourceError` where that is too much."""
+    from mmsearch.searching.query_images import MOST_BYTES
+
+    data = sys.stdin.buffer.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise SourceError(f"standard input gives more than {MOST_BYTES:,} bytes", "give a picture to --image -")
+    return data

@@ -1,4 +1,4 @@
-"""Samples of the harnesses that kill runs and crowd collections; the full ones are marked `slow`."""
+"""Samples of the harnesses, of which the full ones are marked `slow`: kills, crowds, and lines of any kind."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import batch_lines
 import crowd
+import hypothesis
 import kill_runs
 import pool
 import pytest
 
+from mmsearch import Collection
 from mmsearch.indexing import refresh
 
 
@@ -113,3 +116,17 @@ def test_the_state_after_a_kill_sees_wrong_catalogs(tmp_path: Path) -> None:
     assert pool.State({"/a": three}, good.embeddings, [], 0).problems(made) == ["/a has no embedding"]
     assert pool.State({"/a": "?"}, {}, [], 0).problems(made) == ["/a has a content that never was"]
     assert pool.State({}, {}, ["corrupt"], 0).problems(made) == ["corrupt"]
+
+
+@hypothesis.settings(max_examples=25, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.given(batch_lines.BATCHES)
+def test_lines_of_any_kind(collection: Collection, tmp_path: Path, lines: list[bytes]) -> None:
+    batch_lines.answers(collection, tmp_path / "lines", lines)
+
+
+@pytest.mark.slow
+def test_thousands_of_lines_of_any_kind() -> None:
+    command = [sys.executable, Path(crowd.__file__).with_name("batch_lines.py"), "--examples", "2000"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["lines"] > 6000

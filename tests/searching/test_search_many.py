@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmsearch import Collection
 from mmsearch.base.errors import ModelError
-from mmsearch.cli.query import batch
+from mmsearch.cli.query import batch, lines
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.searching import answering, view
 
@@ -105,19 +105,19 @@ def test_a_batch_grows_and_embeds_each_text_once(
     assert batch.run(collection, str(source), {"top": 1}) == 0
     assert sorted(text for call in encoded for text in call) == sorted(texts)
     sizes = sorted(map(len, encoded))
-    assert sizes[0] <= batch._FIRST_AT_ONCE and sizes[-1] <= batch._MOST_AT_ONCE
+    assert sizes[0] <= lines._FIRST_AT_ONCE and sizes[-1] <= lines._MOST_AT_ONCE
     assert capsys.readouterr().out.count("\n") == 700
 
 
 def test_lines_before_one_that_cannot_be_read_are_answered(
     collection: Collection, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lines(source: str) -> Any:
+    def read(source: str) -> Any:
         yield "a cat"
         yield "a dog"
         raise OSError(5, source)
 
-    monkeypatch.setattr(batch, "_lines", lines)
+    monkeypatch.setattr(batch, "read", read)
     with pytest.raises(OSError, match="a disk"):
         batch.run(collection, "a disk", {"top": 1})
     assert capsys.readouterr().out.count("\n") == 2

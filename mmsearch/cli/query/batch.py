@@ -1,31 +1,41 @@
-"""`mmsearch query --batch`: a query a line in, an answer a line out, in order."""
+"""`mmsearch query --batch`: a query a line in, an answer a line out, in order.
+
+A line costs itself alone, whatever is in it: what it may ask is bounded (`mmsearch.query.bounds`), and what goes wrong
+with it is its answer. `lines.py` reads them.
+"""
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import queue
+import os
+import stat
 import sys
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mmsearch.base.errors import DecodeError, MMSearchError, SourceError, UsageError
+from mmsearch.base.errors import OF_A_QUESTION, MMSearchError, UsageError
+from mmsearch.base.text import first_line, one_line, shown
+from mmsearch.cli.query.lines import LONGEST_LINE, Arrived, read
 from mmsearch.query.parse import from_words, overriding
 from mmsearch.query.query import Query
+from mmsearch.query.terms import is_url
 
 if TYPE_CHECKING:
     from mmsearch.base.records import Hit
     from mmsearch.collection.collection import Collection
 
-# Queries that are encoded and searched together: few at first, so that there soon is an answer; past 256, each takes no
-# less time.
-_FIRST_AT_ONCE = 32
-_MOST_AT_ONCE = 256
+# Words that are for who runs the command, not for who wrote the lines.
+_NOT_FOR_LINES = {"allow_private_urls": "--allow-private-urls"}
+
+# Characters of a line that is wrong, up to which it is repeated beside its error.
+_REPEATED = 4096
+
+# Digits of a number: of the longest that a double needs, with room for zeros. Longer ones are nothing that is counted.
+_MOST_DIGITS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ def run(photos: Collection, source: str, defaults: dict[str, Any]) -> int:
     `defaults` are the command line's options, which a line's own override.
     """
     failed = False
-    arrived = _Arrived(_parse(line.strip(), defaults) for line in _lines(source) if line.strip())
+    arrived = Arrived(read(source), lambda text: _parse(text, defaults), _results)
     for lines, following in arrived.groups():
         photos.expect([line.query for line in following if line.query])
         for line, answer in zip(lines, _answers(photos, lines), strict=True):
@@ -53,112 +63,121 @@ def run(photos: Collection, source: str, defaults: dict[str, Any]) -> int:
     return 3 if failed else 0
 
 
-def _lines(source: str) -> Iterator[str]:
-    # Whatever the locale: UTF-8, and bytes that are not cost their line; a mark at the start (Windows) is no text.
-    if source == "-":
-        yield from io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape")
-        return
-    try:
-        with open(source, encoding="utf-8-sig", errors="surrogateescape") as file:  # noqa: PTH123
-            yield from file
-    except OSError as error:
-        raise SourceError(f"cannot read {source}: {error.strerror or error}", "check the path after --batch") from error
+def _results(line: _Line) -> int:
+    """How many results a line asks for."""
+    return line.query.top if line.query else 0
 
 
-class _Arrived:
-    """Lines that a thread reads, while others are answered."""
-
-    def __init__(self, lines: Iterable[_Line]) -> None:
-        self._queue: queue.Queue[_Line | None] = queue.Queue(maxsize=4 * _MOST_AT_ONCE)
-        self._error: BaseException | None = None
-        self._ended = False
-        threading.Thread(target=self._read, args=(lines,), name="lines", daemon=True).start()
-
-    def _read(self, lines: Iterable[_Line]) -> None:
-        try:
-            for line in lines:
-                self._queue.put(line)
-        except BaseException as error:  # raised again where the lines are used
-            self._error = error
-        self._queue.put(None)
-
-    def groups(self) -> Iterator[tuple[list[_Line], list[_Line]]]:
-        """What has arrived, up to `_MOST_AT_ONCE` lines at a time, so that a program that waits for each answer gets
-        it; and the lines after them that have arrived too. Raises what reading raised, after the lines before.
-        """
-        most = _FIRST_AT_ONCE
-        group = self._take(most, wait=True)
-        while group:
-            most = min(2 * most, _MOST_AT_ONCE)
-            following = self._take(most, wait=False)
-            yield group, following
-            group = following or self._take(most, wait=True)
-        if self._error:
-            raise self._error
-
-    def _take(self, most: int, *, wait: bool) -> list[_Line]:
-        """Up to `most` lines that are there; with `wait`, one at least, unless there are no more."""
-        taken: list[_Line] = []
-        while len(taken) < most and not self._ended:
-            try:
-                line = self._queue.get(block=wait and not taken)
-            except queue.Empty:
-                break
-            if line is None:
-                self._ended = True
-            else:
-                taken.append(line)
-        return taken
-
-
-def _parse(line: str, defaults: dict[str, Any]) -> _Line:
+def _parse(text: str, defaults: dict[str, Any]) -> _Line:
+    if len(text) > LONGEST_LINE:
+        return _refused(text, UsageError("the line is too long", f"give at most {LONGEST_LINE:,} characters"))
+    line = text.strip()
     asked: dict[str, Any] = {"text": line}
-    if line.startswith("{"):
-        try:
-            asked = json.loads(line, parse_float=_finite, parse_constant=_finite)
-        except (ValueError, RecursionError) as error:
-            return _Line({"line": line}, None, f"not a JSON object: {error}")
     try:
-        return _Line(asked, from_words(overriding(defaults, asked)))
-    except UsageError as error:
-        return _Line(asked, None, str(error))
+        if line.startswith("{"):
+            asked = _read_object(line)
+            _check_words(asked)
+        query = from_words(overriding(defaults, asked))
+        _check_images(query)
+        return _Line(asked, query)
+    except Exception as error:  # of this line alone, also where nobody has thought of it
+        return _refused(line, error, asked)
+
+
+def _refused(line: str, error: Exception, asked: dict[str, Any] | None = None) -> _Line:
+    """A line with its error. It is repeated as far as that is of use: its words, or a long one's beginning."""
+    if asked is None or len(line) > _REPEATED or isinstance(error, _NotReadError):
+        asked = {"line": line if len(line) <= _REPEATED else line[:_REPEATED] + "…"}
+    return _Line(asked, None, _told(error))
+
+
+class _NotReadError(UsageError):
+    """A line that is no JSON object, or none that could be written again."""
+
+
+def _read_object(line: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(
+            line, parse_int=_whole, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_object
+        )
+    except (ValueError, RecursionError) as error:
+        raise _NotReadError(f"not a JSON object: {error}") from error
+    return found
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise _NotReadError(f"a number of {len(text):,} digits is too large")
+    return int(text)
 
 
 def _finite(text: str) -> float:
     """A number of a line. What is none, NaN or infinite, could not be echoed in JSON."""
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is not a finite number")
+        raise _NotReadError(f"{one_line(text)} is not a finite number")
     return number
 
 
-def _answers(photos: Collection, lines: list[_Line]) -> list[list[Hit] | str]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a line. Of a name that is given twice, neither value is more likely meant."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _NotReadError(f"{shown(name)} is given twice", "give it once")
+        found[name] = value
+    return found
+
+
+def _check_words(asked: dict[str, Any]) -> None:
+    for name, option in _NOT_FOR_LINES.items():
+        if name in asked:
+            raise UsageError(f"a line cannot set {name!r}", f"give {option} on the command line")
+
+
+def _check_images(query: Query) -> None:
+    """Raise `UsageError` for a query image that is a pipe or a device: reading one may wait, or take what is in it."""
+    for term in query.terms:
+        if term.kind == "image" and isinstance(term.value, str) and not is_url(term.value) and _is_stream(term.value):
+            raise UsageError(f"{shown(term.value)} is not a regular file", "give images in lines by their files")
+
+
+def _is_stream(path: str) -> bool:
+    try:
+        kind = os.stat(path).st_mode
+    except (OSError, ValueError):  # where it is read, the error says more
+        return False
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+
+
+def _answers(photos: Collection, lines: list[_Line]) -> Iterator[list[Hit] | str]:
     """Hits, or the message of what went wrong, for each line. One bad query does not spoil the others."""
     asked = [line.query for line in lines if line.query]
-    found = iter(_together(photos, asked) or _apart(photos, asked))
-    return [line.error or next(found) for line in lines]
+    found = iter(_together(photos, asked) or (_alone(photos, query) for query in asked))
+    for line in lines:
+        yield line.error or next(found)
 
 
 def _together(photos: Collection, queries: list[Query]) -> list[list[Hit] | str] | None:
-    """The answers to several queries; None where one of them cannot be answered."""
+    """The answers to several queries; None where all fail because of something that may be one's fault."""
     try:
-        return list(photos.search_many(queries))
-    except MMSearchError:
+        return [_told(one) if isinstance(one, Exception) else one for one in photos.search_each(queries)]
+    except Exception:
         return None
 
 
-def _apart(photos: Collection, queries: list[Query]) -> list[list[Hit] | str]:
-    """Each answered by itself, but for plain words: they are seldom at fault, and quicker together."""
-    words = [query for query in queries if query.is_words]
-    found = iter((_together(photos, words) if words else None) or (_answer(photos, query) for query in words))
-    return [next(found) if query.is_words else _answer(photos, query) for query in queries]
-
-
-def _answer(photos: Collection, query: Query) -> list[Hit] | str:
+def _alone(photos: Collection, query: Query) -> list[Hit] | str:
     try:
         return photos.search_many([query])[0]
-    except (UsageError, SourceError, DecodeError) as error:
-        return str(error)  # in any other case the collection or the model is at fault: no other line will do better
+    except Exception as error:
+        if isinstance(error, MMSearchError) and not isinstance(error, OF_A_QUESTION):
+            raise  # the collection or the model is at fault: no other line will do better
+        return _told(error)
+
+
+def _told(error: Exception) -> str:
+    """An error in one line; one that nobody has thought of with its name."""
+    return str(error) if isinstance(error, MMSearchError) else f"unexpected {type(error).__name__}: {first_line(error)}"
 
 
 def _write(line: _Line, answer: list[Hit] | str) -> None:

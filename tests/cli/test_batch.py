@@ -121,6 +121,7 @@ def test_bad_lines_are_found_out_at_once(indexed: Path, monkeypatch: pytest.Monk
         sizes: list[int] = []
         real = photos.search_each
         monkeypatch.setattr(photos, "search_each", lambda queries: sizes.append(len(queries)) or real(queries))
+        monkeypatch.setattr(photos, "search_many", None)
         cat, gone, rocket, gone_too, bad = _answers(photos, lines)
     assert sizes == [4]
     assert bad == "bad" and "gone.jpg" in str(gone) and "gone too.jpg" in str(gone_too)

@@ -13,9 +13,10 @@ from typing import Any
 from mmsearch.base.errors import UsageError
 from mmsearch.base.text import shown
 
-# Characters of a text. No path is longer that somebody uses, and models read only the first 50 to 200 words of a
-# question; but each letter takes a microsecond to become tokens.
-LONGEST_TEXT = 16_000
+# Characters of a text, and of all texts that one question looks for. No path that somebody uses is longer, and models
+# read only the first 50 to 200 words. 10,000 take some 10 ms to become tokens; the worst that is known (`&amp;amp;...`,
+# which is repaired again and again) takes a second.
+LONGEST_TEXT = 10_000
 
 # Texts, numbers and lists within one word: 100,000 folders are served, and as much again is left.
 MOST_VALUES = 200_000

@@ -14,7 +14,7 @@ from mmsearch.base.text import shown
 from mmsearch.query import bounds
 from mmsearch.query.filters import Filters
 from mmsearch.query.query import Query
-from mmsearch.query.terms import Term, checked, checked_id, from_json, image_term, like_term, split_weight
+from mmsearch.query.terms import Term, checked, checked_id, from_json, image_term, is_url, like_term, split_weight
 from mmsearch.query.value_types import kinds_of, told
 from mmsearch.query.words import EARLIER, Filtering, Options, Terms, Text, Words, current
 
@@ -31,6 +31,9 @@ _HOW_SURE = {"likely", "min_confidence"}
 
 # Terms of one query. Each may cost a model's pass or a decoder's, and no question that somebody means has so many.
 MOST_TERMS = 100
+
+# Images of one query that are fetched from the network, each of which may take half a minute.
+MOST_ADDRESSES = 10
 
 # Indexed images that results should be more like, or less, of one query. Each costs a look into the catalog.
 MOST_EXAMPLES = 1000
@@ -107,6 +110,10 @@ def gather(
     found += [image_term(*_weighted(value, "image")) for value in _several(image)]
     found += [like_term(*_weighted(value, "like")) for value in _several(like)]
     _check_count(len(found))
+    addresses = sum(term.kind == "image" and is_url(term.value) for term in found)
+    if addresses > MOST_ADDRESSES:
+        hint = f"give at most {MOST_ADDRESSES}, and save the other images"
+        raise UsageError(f"{addresses} web addresses are too many for one query", hint)
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mmsearch.base import config
 from mmsearch.base.errors import UsageError
 from mmsearch.base.text import shown
+from mmsearch.query.bounds import LONGEST_TEXT
 from mmsearch.query.filters import NO_FILTERS, Filters
 from mmsearch.query.terms import Term
 
@@ -49,6 +50,11 @@ class Query:
     allow_private_urls: bool = False
 
     def __post_init__(self) -> None:
+        length = sum(len(str(term.value)) for term in self.terms if term.kind == "text")
+        if length > LONGEST_TEXT:
+            raise UsageError(
+                f"the texts of the query have {length:,} characters together", f"give at most {LONGEST_TEXT:,}"
+            )
         if not self.has_subject and not self.filters:
             raise UsageError("a query needs a text, an image or a filter", _NOTHING)
         if not 1 <= self.top <= _MOST_RESULTS:

@@ -134,6 +134,9 @@ class QueryEmbedder:
         try:
             return self._embed(query, words, decoded, view)
         except OF_A_QUESTION as error:
+            for term in query.terms:
+                if (query, term) in decoded:  # other queries need not wait for its other images
+                    decoded[query, term].cancel()
             return error
 
     def _embed(self, query: Query, words: Words, decoded: Pictures, view: View) -> Embedded:

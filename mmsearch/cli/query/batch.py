@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mmsearch.base import long_paths
 from mmsearch.base.errors import OF_A_QUESTION, MMSearchError, UsageError
 from mmsearch.base.text import first_line, one_line, shown
 from mmsearch.cli.query.lines import LONGEST_LINE, Arrived, read
@@ -144,7 +145,7 @@ def _check_images(query: Query) -> None:
 
 def _is_stream(path: str) -> bool:
     try:
-        kind = os.stat(path).st_mode
+        kind = long_paths.status(os.fsencode(path)).st_mode
     except (OSError, ValueError):  # where it is read, the error says more
         return False
     return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))

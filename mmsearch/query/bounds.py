@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from mmsearch.base.errors import UsageError
@@ -48,6 +49,20 @@ def check(name: str, value: Any) -> None:
             _check_text(name, os.fspath(one))
         elif isinstance(one, int) and one.bit_length() > _MOST_BITS:
             raise UsageError(f"invalid value {shown(one)} for {name!r}", "give a whole number below 2^63")
+
+
+def is_deep(value: Any, most: int) -> bool:
+    """Whether a value in JSON's types has more than `most` lists or objects within each other."""
+    level = [value]
+    for _ in range(most + 1):
+        level = [part for one in level if isinstance(one, list | dict) for part in _parts(one)]
+        if not level:
+            return False
+    return True
+
+
+def _parts(one: list[Any] | dict[Any, Any]) -> Iterable[Any]:
+    return one.values() if isinstance(one, dict) else one
 
 
 def check_length(name: str, text: Any) -> None:

@@ -58,6 +58,8 @@ LONG = "a " * 1_000_000
 HOSTILE: dict[str, bytes] = {
     "900 lists": nested("plus", 900),
     "900 lists as terms": nested("terms", 900),
+    "960 lists": nested("plus", 960),
+    "980 lists of a word that there is not": nested("x", 980),
     "900 objects": nested("terms", 900, b'{"kind": ', b"}"),
     "100,000 lists": nested("near", 100_000),
     "a list in a term": nested("terms", 5, b'[{"kind": "text", "value": "a", "weight": ', b"}]"),

@@ -63,9 +63,9 @@ OBJECTS = st.dictionaries(NAMES, VALUES | st.lists(TERMS, max_size=3), max_size=
 @st.composite
 def _deep(draw: st.DrawFn) -> bytes:
     """Lists or objects within each other."""
-    depth = draw(st.sampled_from([2, 5, 100, 900, 990, 1100, 20_000]))
+    depth = draw(st.sampled_from([2, 5, 19, 22, 100, 900, 940, 960, 980, 990, 1100, 20_000]))
     opened, closed = draw(st.sampled_from([(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")]))
-    name = draw(st.sampled_from(sorted(WORDS))).encode()
+    name = draw(st.sampled_from([*sorted(WORDS), "x"])).encode()
     return b'{"' + name + b'":' + opened * depth + b"1" + closed * draw(st.sampled_from([depth, depth - 1])) + b"}"
 
 

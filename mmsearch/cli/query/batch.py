@@ -21,6 +21,7 @@ from mmsearch.base import long_paths
 from mmsearch.base.errors import OF_A_QUESTION, MMSearchError, UsageError
 from mmsearch.base.text import first_line, one_line, shown
 from mmsearch.cli.query.lines import LONGEST_LINE, Arrived, read
+from mmsearch.query import bounds
 from mmsearch.query.parse import from_words, overriding
 from mmsearch.query.query import Query
 from mmsearch.query.terms import is_url
@@ -34,6 +35,9 @@ _NOT_FOR_LINES = {"allow_private_urls": "--allow-private-urls"}
 
 # Characters of a line that is wrong, up to which it is repeated beside its error.
 _REPEATED = 4096
+
+# Lists and objects within each other. No query has so many; of 900, Python cannot always write again what it has read.
+_MOST_DEPTH = 20
 
 # Digits of a number: of the longest that a double needs, with room for zeros. Longer ones are nothing that is counted.
 _MOST_DIGITS = 400
@@ -101,9 +105,13 @@ def _read_object(line: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(
             line, parse_int=_whole, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_object
         )
-    except (ValueError, RecursionError) as error:
+        if not bounds.is_deep(found, _MOST_DEPTH):
+            return found
+    except ValueError as error:
         raise _NotReadError(f"not a JSON object: {error}") from error
-    return found
+    except RecursionError:
+        pass
+    raise _NotReadError("its lists lie too deep within each other", "put no lists within lists")
 
 
 def _whole(text: str) -> int:

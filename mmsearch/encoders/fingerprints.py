@@ -15,6 +15,7 @@ from mmsearch.base import cache
 from mmsearch.base.durable import read_json, write_json
 from mmsearch.base.errors import UntrustedError
 from mmsearch.base.records import Preprocess
+from mmsearch.encoders import hub
 
 # Below the cache directory: a file with the digest of each weights file, named after its path.
 FOLDER = "digests"
@@ -35,7 +36,7 @@ def digest(path: Path) -> str:
     The hub's cache names large files by their SHA-256, checked when they were fetched: those are not read at all.
     """
     real = path.resolve()
-    if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
+    if _SHA256.fullmatch(real.name) and hub.is_blob(real):  # a name that anybody can give says nothing elsewhere
         return real.name
     state = real.stat()
     key = {"path": str(real), "size": state.st_size, "mtime_ns": state.st_mtime_ns}

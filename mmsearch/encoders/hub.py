@@ -12,11 +12,10 @@ import importlib
 import importlib.util
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mmsearch.base import config
@@ -25,6 +24,8 @@ from mmsearch.base.durable import open_to_write, sync
 from mmsearch.base.errors import ModelUnavailableError
 from mmsearch.base.switched import Switched
 from mmsearch.base.text import first_line
+from mmsearch.base.within import within
+from mmsearch.encoders import plain_files
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -37,8 +38,6 @@ _GIT_BLOB = re.compile(r"[0-9a-f]{40}")
 _SAFE_ETAG = re.compile(r"[\w.-]+")
 # Bytes. Below this a download is over before a line about it could be read.
 _WORTH_A_NOTICE = 20_000_000
-
-Result = TypeVar("Result")
 
 
 def _constants() -> MutableMapping[str, Any]:
@@ -132,12 +131,21 @@ def discard_if_damaged(path: Path) -> bool:
     """
     blob, snapshot = path.resolve(), path.parent.resolve()
     is_of_repository = any(blob.parent == above / "blobs" for above in snapshot.parents)
-    if not is_of_repository or _is_whole(blob, blob.name):
+    if not is_of_repository or not is_blob(blob) or _is_whole(blob, blob.name):
         return False
     if not remove_ours(blob, through_links=True):
         raise ModelUnavailableError(f"{blob} is damaged, and is another user's", "have its owner remove it")
     path.unlink(missing_ok=True)
     return True
+
+
+def is_blob(path: Path) -> bool:
+    """Whether a file, named without links, lies in the hub's cache under its checksum."""
+    if path.parent.name != "blobs" or not _is_checksum(path.name):
+        return False
+    from huggingface_hub import constants
+
+    return path.parent.parent.parent == Path(constants.HF_HUB_CACHE).resolve()
 
 
 def no_network() -> Switched:
@@ -147,12 +155,13 @@ def no_network() -> Switched:
 
 def _metadata(repo: str, filename: str, seconds: float) -> HfFileMetadata | None:
     """What the hub says about a file; None where the repository has no such file."""
-    from huggingface_hub import errors, get_hf_file_metadata, get_token, hf_hub_url
+    from huggingface_hub import errors, get_token, hf_hub_url
 
     url = hf_hub_url(repo, filename, endpoint=config.hub_endpoint())
     token = get_token()
     try:
-        return _within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds, token=token))
+        # A name server that does not answer obeys no library's timeout.
+        return within(seconds, lambda: _asked(url, seconds, token))
     except errors.EntryNotFoundError:
         return None
     except errors.GatedRepoError as error:
@@ -171,26 +180,12 @@ def _metadata(repo: str, filename: str, seconds: float) -> HfFileMetadata | None
         raise ModelUnavailableError(f"cannot reach {host()} to download {repo}", hint) from error
 
 
-def _within(seconds: float, call: Callable[[], Result]) -> Result:
-    """Run `call` for at most `seconds`: a name server that does not answer obeys no library's timeout."""
-    results: list[Result] = []
-    failures: list[BaseException] = []
+def _asked(url: str, seconds: float, token: str | None) -> HfFileMetadata:
+    """One request, with the library's additions to it switched off."""
+    from huggingface_hub import get_hf_file_metadata
 
-    def run() -> None:
-        try:
-            with _NO_TELEMETRY:  # in the thread, which may outlive this call
-                results.append(call())
-        except BaseException as error:  # handed to the caller below
-            failures.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failures:
-        raise failures[0]
-    if not results:
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    return results[0]
+    with _NO_TELEMETRY:  # in the thread, which may outlive its caller
+        return get_hf_file_metadata(url, timeout=seconds, token=token)
 
 
 def _network_errors() -> tuple[type[BaseException], ...]:
@@ -214,6 +209,11 @@ def _download(
     etag, size = metadata.etag, metadata.size
     if not etag or not metadata.commit_hash or not _SAFE_ETAG.fullmatch(etag):
         raise ModelUnavailableError(f"{host()} does not answer as a model hub does", "check HF_ENDPOINT")
+    if not _is_checksum(etag):
+        what = f"{host()} gives no checksum for {filename} of {repo}, so that it cannot be verified"
+        raise ModelUnavailableError(what, "set HF_ENDPOINT to a hub that does, or unset it")
+    if size and size > plain_files.MOST_WEIGHTS:
+        raise ModelUnavailableError(f"{filename} of {repo} has {size:,} bytes, more than mmsearch downloads")
     if size and size >= _WORTH_A_NOTICE:
         notice(f"downloading {repo} ({size / 1e6:,.0f} MB) from {host()}")
     blob = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"), "blobs", etag)
@@ -256,16 +256,19 @@ def _receive(repo: str, filename: str, metadata: HfFileMetadata, blob: Path, pro
     os.replace(partial, blob)
 
 
+def _is_checksum(name: str) -> bool:
+    return (_SHA256.fullmatch(name) or _GIT_BLOB.fullmatch(name)) is not None
+
+
 def _is_whole(path: Path, checksum: str) -> bool:
     """Whether a file has the checksum that the hub gives it: SHA-256 for large files, git's blob id for small ones."""
     with path.open("rb") as file:
         if _SHA256.fullmatch(checksum):
             return hashlib.file_digest(file, "sha256").hexdigest() == checksum
-        if _GIT_BLOB.fullmatch(checksum):
-            digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-            digest.update(file.read())
-            return digest.hexdigest() == checksum
-    return True
+        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+        while part := file.read(1 << 20):
+            digest.update(part)
+        return digest.hexdigest() == checksum
 
 
 @contextmanager

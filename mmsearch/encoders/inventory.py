@@ -16,7 +16,7 @@ from typing import Any
 from mmsearch.base import config
 from mmsearch.base.cleaning import ours, remove_ours
 from mmsearch.base.errors import MMSearchError, ModelUnavailableError
-from mmsearch.encoders import fingerprints, hub, openclip_tables
+from mmsearch.encoders import fingerprints, hub, model_config, openclip_tables
 from mmsearch.encoders import names as model_names
 from mmsearch.encoders import weights as weight_files
 from mmsearch.encoders.export import folder as export_folder
@@ -253,10 +253,9 @@ def _config(source: ModelSource) -> dict[str, Any] | None:
         else Path(source.path, weight_files.CONFIG_NAME)
     )
     try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))["model_cfg"] if path else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        return (model_config.known(path) or None) if path else None
+    except (MMSearchError, ValueError):
         return None
-    return found or None
 
 
 def _tokenizer_names(text: dict[str, Any]) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mmsearch.base.errors import MMSearchError
 from mmsearch.base.records import Encoder, EncoderInfo
-from mmsearch.encoders import hub, openclip_tables
+from mmsearch.encoders import hub, model_config, openclip_tables
 from mmsearch.encoders import names as model_names
 from mmsearch.encoders import weights as weight_files
 from mmsearch.encoders.export import folder as export_folder
@@ -60,8 +59,8 @@ def _text_config(source: ModelSource) -> dict[str, Any] | None:
         else:
             here = hub.cached(source.repo, weight_files.CONFIG_NAME) if source.kind == "hub" else None
             path = here or Path(source.path, weight_files.CONFIG_NAME)
-            config = json.loads(path.read_text("utf-8"))["model_cfg"]
+            config = model_config.known(path)
         text: dict[str, Any] = config["text_cfg"]
-    except (MMSearchError, OSError, ValueError, KeyError, TypeError):
+    except (MMSearchError, ValueError, KeyError, TypeError):
         return None
     return text

@@ -7,15 +7,20 @@ all files of a model are on this disk.
 
 from __future__ import annotations
 
+import copy
 import functools
+import json
 import logging
 import pickle
 import re
+import tempfile
 import threading
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +29,7 @@ from mmsearch.base import config
 from mmsearch.base.errors import DeviceError, ModelError, ModelUnavailableError, UsageError
 from mmsearch.base.records import EncoderInfo
 from mmsearch.base.text import first_line
-from mmsearch.encoders import fingerprints, hub, openclip_preprocess, tokens
+from mmsearch.encoders import fingerprints, hub, openclip_preprocess, text_tower, tokens
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -45,6 +50,9 @@ _TEXT_BATCH = 64
 
 # Images in a pass on CUDA: past 256, public figures for ViT-B/32 in half precision show no more images a second.
 _CUDA_BATCH = 256
+
+# Bytes in memory for each in a file. torch writes weights as they are; compression saves a tenth of random digits.
+_MOST_SHRUNK = 4
 
 
 class OpenClipEncoder:
@@ -268,20 +276,56 @@ def _build(source: ModelSource, files: ModelFiles, device: torch.device, precisi
     On CUDA, open_clip's `fp16` and `bf16` keep layer norms in fp32, as OpenAI's CLIP does; elsewhere all is cast,
     because mixed types are slow there.
     """
-    if files.config["text_cfg"].get("hf_model_name") and not _has_transformers():
+    if files.tower and not _has_transformers():
         raise ModelError("this model's text tower needs the transformers package", "pip install transformers")
     prefix = "" if precision == "fp32" or device.type == "cuda" else "pure_"
-    with _model_errors(f"open_clip cannot build {source.spec}"):
+    with _configured(files) as name, _model_errors(f"open_clip cannot build {source.spec}"):
+        if not files.architecture:
+            _check_size(name, files.weights)
         model: torch.nn.Module = open_clip.create_model(
-            files.name,
+            name,
             load_weights=False,
             precision=prefix + precision,
             device=device,
             force_quick_gelu=files.quick_gelu,
-            force_preprocess_cfg=dict(files.settings),
+            force_preprocess_cfg=dict(files.settings) if files.architecture else None,
             pretrained_text=False,
         )
     return model
+
+
+@contextmanager
+def _configured(files: ModelFiles) -> Iterator[str]:
+    """What open_clip's `create_model` is to build: an architecture of its own, or a folder with no more than what has
+    been checked. A text tower from transformers is named by the path of such a folder, never by a name that a folder
+    beside the user may have.
+    """
+    if files.architecture and not files.tower:
+        yield files.architecture
+        return
+    with tempfile.TemporaryDirectory(prefix="mmsearch-model-") as folder:
+        config = copy.deepcopy(dict(files.config))
+        if files.tower:
+            text_tower.write(files.tower, None, Path(folder))
+            config["text_cfg"]["hf_model_name"] = folder
+        settings = {} if files.architecture else dict(files.settings)
+        content = json.dumps({"model_cfg": config, "preprocess_cfg": settings})
+        Path(folder, "open_clip_config.json").write_text(content, "utf-8")
+        yield f"local-dir:{folder}"
+
+
+def _check_size(name: str, weights: Path) -> None:
+    """Raise ModelError for a model with more parameters than its weights have bytes, before memory is taken for them.
+
+    Counting them takes some tenths of a second: on torch's device `meta`, tensors are shapes without content.
+    """
+    with torch.device("meta"):
+        model = open_clip.create_model(name, load_weights=False, pretrained_text=False, device="meta")
+    count, size = sum(parameter.numel() for parameter in model.parameters()), weights.stat().st_size
+    if count > size:
+        _refuse_damaged(weights)
+        what = f"{weights} has {size:,} bytes, too few for the {count:,} parameters of the model's configuration"
+        raise ModelError(what, "use a model that you trust")
 
 
 def _load_weights(model: torch.nn.Module, source: ModelSource, files: ModelFiles) -> None:
@@ -290,28 +334,71 @@ def _load_weights(model: torch.nn.Module, source: ModelSource, files: ModelFiles
     hint = "convert it to safetensors where it came from, if you trust it"
     try:
         with _model_errors(f"the weights in {path} do not fit {source.spec}"):
+            _check_archive(path)
             open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} holds more than weights, so it was not opened", hint) from error
-    except ModelError as error:
-        if hub.discard_if_damaged(path):
-            raise ModelUnavailableError(f"the downloaded {path.name} was damaged", "run again to fetch it") from error
+    except ModelError:
+        _refuse_damaged(path)
         raise
+
+
+def _refuse_damaged(weights: Path) -> None:
+    """Raise ModelUnavailableError for a download that is not what its checksum says, which is then thrown away."""
+    if hub.discard_if_damaged(weights):
+        raise ModelUnavailableError(f"the downloaded {weights.name} was damaged", "run again to fetch it")
+
+
+def _check_archive(path: Path) -> None:
+    """Raise ModelError for an archive that would take much more memory than it has bytes: weights do not shrink."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            total = sum(entry.file_size for entry in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise ModelError(f"{path} is damaged: {first_line(error)}") from error
+    if total > _MOST_SHRUNK * path.stat().st_size:
+        raise ModelError(f"{path} unpacks to {total:,} bytes, more than weights do", "use a model that you trust")
 
 
 def _tokenizer(source: ModelSource, files: ModelFiles) -> Callable[[Sequence[str]], NDArray[np.int64]]:
     """The tokenizer; ours is opened at the first text, because indexing images needs none."""
-    if files.text_config.get("hf_model_name"):
+    if files.tower:
         theirs = transformers_tokenizer(source, files)
-        return lambda texts: np.asarray(theirs(list(texts)).numpy(), dtype=np.int64)
+        return lambda texts: _tokenized(theirs, texts)
     opened = functools.cache(lambda: tokens.open_tokenizer(files.text_config, files.tokenizer))
     return lambda texts: opened()(texts)
 
 
+def _tokenized(theirs: Any, texts: Sequence[str]) -> NDArray[np.int64]:
+    with tokens.library_errors("the model's tokenizer cannot take this text"):
+        return np.asarray(theirs(list(texts)).numpy(), dtype=np.int64)
+
+
 def transformers_tokenizer(source: ModelSource, files: ModelFiles) -> Any:
-    """open_clip's tokenizer for a text tower from transformers, whose own tokenizer is its attribute `tokenizer`."""
-    with _model_errors(f"the tokenizer of {source.spec} cannot be opened"):
-        return open_clip.get_tokenizer(source.spec if source.kind == "hub" else files.name)
+    """open_clip's tokenizer for a text tower from transformers, whose own tokenizer is its attribute `tokenizer`.
+
+    It reads a folder with no more than what has been checked.
+    """
+    if files.tower is None or files.tokenizer is None:
+        raise ValueError(f"{source.spec} has no text tower from transformers")
+    text = files.text_config
+    what = f"the tokenizer of {source.spec} cannot be opened"
+    with (
+        tempfile.TemporaryDirectory(prefix="mmsearch-tokenizer-") as folder,
+        _model_errors(what),
+        tokens.library_errors(what),
+    ):
+        text_tower.write(files.tower, files.tokenizer, Path(folder))
+        return open_clip.tokenizer.HFTokenizer(
+            folder,
+            context_length=text.get("context_length", tokens.CONTEXT_LENGTH),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            trust_remote_code=False,
+            local_files_only=True,
+            **(text.get("tokenizer_kwargs") or {}),
+        )
 
 
 def _normalised(features: torch.Tensor) -> NDArray[np.float32]:
@@ -331,14 +418,14 @@ def _model_errors(what: str) -> Iterator[None]:
     """Turn what torch, timm and open_clip raise on files that do not fit into ModelError; pickled code passes."""
     from safetensors import SafetensorError
 
-    unfit = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, OSError, EOFError, SafetensorError)
+    of_python = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, OSError, EOFError, MemoryError)
     try:
         yield
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, ModelError):
         raise
     except torch.OutOfMemoryError as error:
         raise DeviceError("the device has too little free memory for this model", "try --device cpu") from error
-    except unfit as error:
+    except (*of_python, SafetensorError) as error:
         raise ModelError(f"{what}: {first_line(error)}") from error
     except (AssertionError, StopIteration) as error:
         raise ModelError(what) from error

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import functools
 import gzip
-import json
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.base.errors import ModelError, ModelUnavailableError
-from mmsearch.encoders import openclip_tables
+from mmsearch.base.errors import MMSearchError, ModelError, ModelUnavailableError
+from mmsearch.base.text import first_line
+from mmsearch.base.within import within
+from mmsearch.encoders import openclip_tables, plain_files
+from mmsearch.encoders.names import TOKENIZER_NAMES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from tokenizers.pre_tokenizers import PreTokenizer
 
 # open_clip's default for a configuration that does not say.
-_CONTEXT_LENGTH = 77
+CONTEXT_LENGTH = 77
 _START, _END = "<start_of_text>", "<end_of_text>"
 # Merges in CLIP's vocabulary of 49,408 tokens: the rest are 512 byte symbols and the two tokens above.
 _MERGES = 49_152 - 256 - 2
@@ -37,6 +40,8 @@ _A_QUERY = 1_000
 # What tokenizers call that for which they have no token: all of it, or its bytes.
 _UNKNOWN = ("<unk>", "[UNK]")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+# Seconds for the texts that are tokenized together: a thousand take some tenths of one.
+_SECONDS = 30.0
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -50,7 +55,7 @@ class TextTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Token ids, int64 (n, context length), in the order given."""
-        encoded = self.tokenizer.encode_batch([self.clean(text) for text in texts])
+        encoded = self._encode([self.clean(text) for text in texts])
         ids = np.array([entry.ids for entry in encoded], dtype=np.int64)
         return np.where(ids == self.blanked, 0, ids) if self.blanked is not None else ids
 
@@ -58,29 +63,57 @@ class TextTokenizer:
         """The share of a text's own tokens that stand for anything unknown, or for a single byte; 0 for no tokens."""
         if isinstance(self.tokenizer, ClipTokenizer):  # its vocabulary has every byte, and no other unknown
             return 0.0
-        (entry,) = self.tokenizer.encode_batch([self.clean(text)])
+        (entry,) = self._encode([self.clean(text)])
         unknown = {self.tokenizer.token_to_id(name) for name in _UNKNOWN}
         rows = zip(entry.ids, entry.tokens, entry.special_tokens_mask, strict=True)
         own = [number in unknown or bool(_BYTE.fullmatch(token)) for number, token, special in rows if not special]
         return sum(own) / len(own) if own else 0.0
 
+    def _encode(self, texts: list[str]) -> Sequence[Encoding]:
+        """Rules of a model's own may take for ever with some text, or end in a panic of the library."""
+        if isinstance(self.tokenizer, ClipTokenizer):
+            return self.tokenizer.encode_batch(texts)
+        tokenizer = self.tokenizer
+        try:
+            with library_errors("the model's tokenizer cannot take this text"):
+                return within(_SECONDS, lambda: tokenizer.encode_batch(texts))
+        except TimeoutError as error:
+            raise ModelError(f"the model's tokenizer takes more than {_SECONDS:g} s for this text") from error
+
+
+@contextmanager
+def library_errors(what: str) -> Iterator[None]:
+    """Turn what `tokenizers` raises into ModelError: plain Exception, and for a panic what is not even that."""
+    try:
+        yield
+    except (TimeoutError, MMSearchError):
+        raise
+    except Exception as error:
+        raise ModelError(f"{what}: {first_line(error)}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ModelError(f"{what}: {first_line(error)}") from error
+
 
 def open_tokenizer(
-    text_config: Mapping[str, Any], folder: Path | None, vocabulary: Path | None = None
+    text_config: Mapping[str, Any], folder: Path | None, vocabulary: Path | None = None, *, is_ours: bool = False
 ) -> TextTokenizer:
     """The tokenizer of a model: CLIP's own, or the one whose tokenizer.json is in `folder`.
 
-    `vocabulary` is the file with the merges of CLIP's own; None takes open_clip's.
+    `vocabulary` is the file with the merges of CLIP's own; None takes open_clip's. A tokenizer.json is checked first
+    (`mmsearch.encoders.tokenizer_file`), unless it is one that mmsearch has checked and written, which `is_ours` says.
     """
-    length = text_config.get("context_length", _CONTEXT_LENGTH)
-    options = dict(text_config.get("tokenizer_kwargs", {}))
+    length = text_config.get("context_length", CONTEXT_LENGTH)
+    options = dict(text_config.get("tokenizer_kwargs") or {})
     tokenizer: Tokenizer | ClipTokenizer
     if folder is None:
         tokenizer, blanked = ClipTokenizer(length, vocabulary or openclip_tables.clip_vocabulary()), None
         clean = options.pop("clean", "lower")
     else:
         clean = options.pop("clean", "whitespace")
-        tokenizer, blanked = _read_tokenizer(folder, length, strip_separator=options.pop("strip_sep_token", False))
+        strip_separator = options.pop("strip_sep_token", False)
+        tokenizer, blanked = _read_tokenizer(folder, length, strip_separator=strip_separator, is_ours=is_ours)
     mode = text_config.get("tokenizer_mode")
     if options or mode or clean not in _CLEANERS:
         raise ModelError(f"mmsearch does not know the tokenizer setting {options or mode or clean!r} of this model")
@@ -175,31 +208,40 @@ def _byte_symbols() -> list[str]:
     return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(others)]
 
 
-def _read_tokenizer(folder: Path, context_length: int, *, strip_separator: bool) -> tuple[Tokenizer, int | None]:
+def _read_tokenizer(
+    folder: Path, context_length: int, *, strip_separator: bool, is_ours: bool
+) -> tuple[Tokenizer, int | None]:
     from tokenizers import Tokenizer
 
-    path = folder / "tokenizer.json"
-    if not path.is_file():
+    path, settings_path = (folder / name for name in TOKENIZER_NAMES)
+    if not path.exists():
         raise ModelUnavailableError(f"{path} is missing", "the model cannot read text without it")
-    tokenizer = Tokenizer.from_file(str(path))
-    settings_path = folder / "tokenizer_config.json"
-    settings = json.loads(settings_path.read_text("utf-8")) if settings_path.is_file() else {}
+    if not is_ours:
+        from mmsearch.encoders import tokenizer_file
+
+        tokenizer_file.check(path)
+    try:
+        settings = plain_files.read_json(settings_path) if settings_path.exists() else {}
+    except ValueError as error:
+        raise ModelError(f"{settings_path} is damaged: {first_line(error)}") from error
     pad = _token(settings, "pad_token", "[PAD]")
-    tokenizer.enable_truncation(max_length=context_length)
-    tokenizer.enable_padding(
-        length=context_length,
-        pad_id=tokenizer.token_to_id(pad) or 0,
-        pad_token=pad,
-        direction=settings.get("padding_side", "right"),
-    )
-    separator = tokenizer.token_to_id(_token(settings, "sep_token", "[SEP]")) if strip_separator else None
+    with library_errors(f"{path} cannot be opened"):
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.enable_truncation(max_length=context_length)
+        tokenizer.enable_padding(
+            length=context_length,
+            pad_id=tokenizer.token_to_id(pad) or 0,
+            pad_token=pad,
+            direction="left" if settings.get("padding_side") == "left" else "right",
+        )
+        separator = tokenizer.token_to_id(_token(settings, "sep_token", "[SEP]")) if strip_separator else None
     return tokenizer, separator
 
 
 def _token(settings: Mapping[str, Any], name: str, otherwise: str) -> str:
     """A special token in tokenizer_config.json: a text, or an object with the text as its content."""
     value = settings.get(name) or otherwise
-    return str(value["content"] if isinstance(value, dict) else value)
+    return str(value.get("content") if isinstance(value, dict) else value)
 
 
 def _repaired(text: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmsearch.base.errors import ModelError, ModelUnavailableError
-from mmsearch.encoders import hub, openclip_tables
+from mmsearch.encoders import hub, model_config, openclip_tables, plain_files, text_tower
 from mmsearch.encoders import names as model_names
 from mmsearch.encoders.names import ModelSource
 
@@ -28,23 +27,25 @@ _PREFERRED_WEIGHTS = (
 )
 _WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pth")
 
-# What transformers may read to build a text tower of its own, beside `models.TOKENIZER_NAMES`.
-TRANSFORMERS_NAMES = ("special_tokens_map.json", "vocab.json", "vocab.txt", "merges.txt", "sentencepiece.bpe.model")
+# What transformers may need to build a text tower of its own, beside `models.TOKENIZER_NAMES`.
+TRANSFORMERS_NAMES = ("special_tokens_map.json", *text_tower.VOCABULARIES)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model on this disk.
+    """A model on this disk, whose files are plain and whose configuration says no more than it may.
 
-    `name` is what open_clip's `create_model` takes; `config` its model configuration. `tokenizer` is the folder of a
-    tokenizer that is not CLIP's own. `settings` are the preprocessing settings that the weights' tag brings, and
-    `quick_gelu` says that the tag asks for that activation.
+    `architecture` is open_clip's name of one that it knows; empty where the configuration comes with the model.
+    `config` is its model configuration. `tokenizer` is the folder of a tokenizer that is not CLIP's own, `tower` that
+    of the settings of a text tower from transformers. `settings` are the preprocessing settings that the model's folder
+    or the weights' tag brings, and `quick_gelu` says that the tag asks for that activation.
     """
 
-    name: str
+    architecture: str
     config: Mapping[str, Any]
     weights: Path
     tokenizer: Path | None = None
+    tower: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     quick_gelu: bool = False
 
@@ -82,46 +83,59 @@ def locate(source: ModelSource, *, notice: Callable[[str], None], progress: bool
     fetch = _Fetcher(notice, progress, download)
     match source.kind:
         case "pair":
-            return _pair(source, fetch)
+            found = _pair(source, fetch)
         case "hub":
-            return _repository(source, fetch)
+            found = _repository(source, fetch)
         case "directory":
-            return _directory(source)
+            found = _directory(source)
         case _:
-            return _checkpoint(source, fetch)
+            found = _checkpoint(source, fetch)
+    plain_files.check(found.weights, plain_files.MOST_WEIGHTS)
+    return found
 
 
 def _pair(source: ModelSource, fetch: _Fetcher) -> ModelFiles:
     chosen = openclip_tables.pretrained(source.architecture)[source.tag]
     config = openclip_tables.architecture_config(source.architecture)
     weights = fetch(chosen.repo, *weights_names(chosen.filename))
-    tokenizer = _fetch_tokenizer(config, fetch)
-    return ModelFiles(source.architecture, config, weights, tokenizer, chosen.settings, chosen.quick_gelu)
+    beside = _beside(config, fetch)
+    return ModelFiles(source.architecture, config, weights, *beside, chosen.settings, chosen.quick_gelu)
 
 
 def _repository(source: ModelSource, fetch: _Fetcher) -> ModelFiles:
-    config_path = fetch(source.repo, CONFIG_NAME)
-    config = _read_config(config_path)
+    config, settings = model_config.read(fetch(source.repo, CONFIG_NAME))
     weights = fetch(source.repo, *model_names.WEIGHTS_NAMES)
-    name = model_names.DIRECTORY_PREFIX + str(config_path.parent)
-    return ModelFiles(name, config, weights, _fetch_tokenizer(config, fetch))
+    return ModelFiles("", config, weights, *_beside(config, fetch), settings)
 
 
 def _directory(source: ModelSource) -> ModelFiles:
     folder = Path(source.path)
     if not folder.is_dir():
         raise ModelUnavailableError(f"no such folder: {folder}", "check the path after local-dir:")
-    config = _read_config(folder / CONFIG_NAME)
-    tokenizer = folder if config["text_cfg"].get("hf_tokenizer_name") else None
-    return ModelFiles(source.spec, config, _weights_in(folder), tokenizer)
+    config, settings = model_config.read(folder / CONFIG_NAME)
+    tower = config["text_cfg"].get("hf_model_name")
+    tokenizer = folder if tower or config["text_cfg"].get("hf_tokenizer_name") else None
+    return ModelFiles("", config, _weights_in(folder), tokenizer, _tower_of(folder, tower) if tower else None, settings)
+
+
+def _tower_of(folder: Path, name: str) -> Path:
+    """Where the settings of a text tower lie: within the model's folder (`./NAME`), else in the hub's cache, else among
+    the model's own files."""
+    if model_config.is_inside(name):
+        found = (folder / name).resolve()
+        if not found.is_relative_to(folder.resolve()):
+            raise ModelError(f"{folder / CONFIG_NAME} names {name!r}, which is outside of the model")
+        return found
+    cached = hub.cached(name, "config.json")
+    return cached.parent if cached else folder
 
 
 def _checkpoint(source: ModelSource, fetch: _Fetcher) -> ModelFiles:
     path = Path(source.path)
-    if not path.is_file():
+    if not path.exists():
         raise ModelUnavailableError(f"no such file: {path}", f"check the path after {source.architecture}:")
     config = openclip_tables.architecture_config(source.architecture)
-    return ModelFiles(source.architecture, config, path, _fetch_tokenizer(config, fetch))
+    return ModelFiles(source.architecture, config, path, *_beside(config, fetch))
 
 
 def weights_names(filename: str) -> tuple[str, ...]:
@@ -133,28 +147,35 @@ def weights_names(filename: str) -> tuple[str, ...]:
     return (filename,)
 
 
-def _fetch_tokenizer(config: Mapping[str, Any], fetch: _Fetcher) -> Path | None:
+def _beside(config: Mapping[str, Any], fetch: _Fetcher) -> tuple[Path | None, Path | None]:
+    """The folders of a tokenizer that is not CLIP's own, and of the settings of a text tower from transformers.
+
+    Both are repositories of the hub. Raises ModelError for a name that is none.
+    """
     text = config["text_cfg"]
-    repo = text.get("hf_tokenizer_name")
-    if text.get("hf_model_name"):
-        _fetch_for_transformers(text["hf_model_name"], fetch)
-        _fetch_for_transformers(repo or text["hf_model_name"], fetch)
-        return None
+    repo, tower = text.get("hf_tokenizer_name"), text.get("hf_model_name")
+    for name in (repo, tower):
+        if name and model_config.is_inside(name):
+            raise ModelError(f"the model names {name!r}, which is not among its files", "use a model that you trust")
+    if tower:
+        settings = _fetch_for_transformers(tower, fetch)
+        return _fetch_for_transformers(repo or tower, fetch), settings
     if not repo:
-        return None
+        return None, None
     paths = [fetch(repo, name) for name in model_names.TOKENIZER_NAMES]
-    return paths[0].parent
+    return paths[0].parent, None
 
 
-def _fetch_for_transformers(repo: str, fetch: _Fetcher) -> None:
+def _fetch_for_transformers(repo: str, fetch: _Fetcher) -> Path:
     """Bring what transformers needs to build this text tower into the cache; a repository has some of these files."""
-    fetch(repo, "config.json")
+    folder = fetch(repo, "config.json").parent
     for name in (*model_names.TOKENIZER_NAMES, *TRANSFORMERS_NAMES):
         try:
             fetch(repo, name)
         except ModelUnavailableError as error:
             if error.__cause__ is not None:
                 raise
+    return folder
 
 
 def _weights_in(folder: Path) -> Path:
@@ -165,20 +186,3 @@ def _weights_in(folder: Path) -> Path:
     preferred = [name for name in _PREFERRED_WEIGHTS if name in found]
     others = sorted(found, key=lambda name: (not name.endswith(".safetensors"), name))
     return found[(preferred or others)[0]]
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """The `model_cfg` of an open_clip_config.json, checked to name nothing outside of its model."""
-    try:
-        config = json.loads(path.read_text("utf-8"))["model_cfg"]
-        text, vision = config["text_cfg"], config["vision_cfg"]
-        names = [vision.get("timm_model_name"), text.get("hf_model_name"), text.get("hf_tokenizer_name")]
-    except FileNotFoundError as error:
-        raise ModelUnavailableError(f"{path} is missing", "a model folder needs it beside the weights") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is not a configuration of an open_clip model: {error}") from error
-    for name in names:
-        if name and (not isinstance(name, str) or ":" in name or ".." in name or name.startswith(("/", "\\", "~"))):
-            raise ModelError(f"{path} names {name!r}, which is outside of the model", "use a model that you trust")
-    checked: dict[str, Any] = config
-    return checked

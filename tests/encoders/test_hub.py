@@ -217,6 +217,16 @@ def test_requests_tell_no_more_than_they_must(offered: Hub) -> None:
     assert agents and not [agent for agent in agents if "torch" in agent or "agent/" in agent]
 
 
+@pytest.mark.parametrize("etag", ["abc", "W-1234", "d41d8cd98f00b204e9800998ecf8427e", "A" * 64, "0" * 63])
+def test_what_cannot_be_verified_is_not_downloaded(offered: Hub, etag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror may name files by anything; only git's blob ids and SHA-256 say what is in them."""
+    monkeypatch.setattr(hub_server, "blob_id", lambda content: etag)
+    with pytest.raises(ModelUnavailableError, match=r"gives no checksum for open_clip_config\.json of tiny/model"):
+        fetch(CONFIG)
+    assert left_behind() == []
+    assert {asked.method for asked in offered.requests} == {"HEAD"}
+
+
 def test_a_name_that_would_leave_the_cache_is_refused(offered: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_server, "blob_id", lambda content: "../../../escaped")
     with pytest.raises(ModelUnavailableError, match="does not answer as a model hub"):

@@ -116,7 +116,7 @@ class ExportTokenizer:
 
         if self._manifest.clip_tokenizer:
             return tokens.open_tokenizer(self._manifest.text_config, None, self._folder / VOCABULARY)
-        return tokens.open_tokenizer(self._manifest.text_config, self._folder)
+        return tokens.open_tokenizer(self._manifest.text_config, self._folder, is_ours=True)
 
 
 def find(fingerprint: str) -> OnnxEncoder | None:

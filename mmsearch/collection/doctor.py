@@ -278,7 +278,10 @@ def _vector_problem(catalog: Catalog, encoder: StoredEncoder) -> str | None:
     reach = 0
     for file in catalog.vector_files.of(encoder.id):
         covered = Checks(catalog).embedded_ids(encoder, file.first, file.watermark)
-        text = indexes.of(catalog.folder).problem(file, covered)
+        backend = indexes.of(catalog.folder)
+        text = backend.problem(file, covered)
+        if text is None and (width := backend.open(file).dim) != encoder.info.dim:
+            text = f"its vectors have a width of {width:,}, those of {encoder.info.spec} {encoder.info.dim:,}"
         if text is None and (file.first != reach or file.watermark > Checks(catalog).last_content()):
             text = "it does not cover the images that the catalog says"
         if text:

@@ -111,6 +111,7 @@ class Answering:
             queries = [vectors[number] for number in left]
             ids = self.candidates.search(usable, np.stack(queries), wanted, allowed)
             best, view = rerank.of_candidates(self.view, queries, ids)
+            self.candidates.check(usable, ids, len(view.read[0]))
             scored = {number: found + delta[number] for number, found in zip(left, best, strict=True)}
             for number, found in scored.items():
                 answers[number] = self._ranked(asked[number], found, among, view)

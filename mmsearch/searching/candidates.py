@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmsearch.base.errors import StorageError
+from mmsearch.searching.view import distinct
 from mmsearch.store.catalog import Catalog, StoredEncoder, VectorFile
 from mmsearch.vectors import indexes
 
@@ -37,30 +38,59 @@ class CandidateSource:
         self._notice = notice
         self._open: dict[str, Index] = {}
         self._refused: set[str] = set()
+        self._last_try = False
 
     def refresh(self, stored: StoredEncoder, *, last_try: bool) -> list[tuple[VectorFile, Index]]:
         """Open what the catalog names now. Raises `FilesMoved` for a missing file, unless this is the last try."""
+        self._last_try = last_try
         current = self._catalog.vector_files.of(stored.id)
         self._open = {file.name: self._open[file.name] for file in current if file.name in self._open}
         usable = []
         for file in current:
-            index = self._open.get(file.name) or self._opened(file, last_try)
+            index = self._open.get(file.name) or self._opened(file, stored.info.dim)
             if index is None:
                 break  # what comes after a gap is read from the catalog too
             self._open[file.name] = index
             usable.append((file, index))
         return usable
 
-    def _opened(self, file: VectorFile, last_try: bool) -> Index | None:
-        try:
-            return self._backend.open(file)
-        except StorageError as error:
-            if not last_try and not (self._catalog.folder / file.name).exists():
-                raise FilesMoved from error
-            if file.name not in self._refused:
-                self._notice(f"{error.message}; searching without it until `mmsearch index` rebuilds it")
-                self._refused.add(file.name)
+    def _opened(self, file: VectorFile, dim: int) -> Index | None:
+        if file.name in self._refused:
             return None
+        try:
+            index = self._backend.open(file)
+        except StorageError as error:
+            if not self._last_try and not (self._catalog.folder / file.name).exists():
+                raise FilesMoved from error
+            self._refuse(file, error.message)
+            return None
+        if (index.dim, index.count) != (dim, file.count):
+            told = f"{file.count:,} of width {dim:,}"
+            self._refuse(file, f"{file.name} has {index.count:,} vectors of width {index.dim:,}, not {told}")
+            return None
+        return index
+
+    def _refuse(self, file: VectorFile, what: str) -> None:
+        self._open.pop(file.name, None)
+        self._refused.add(file.name)
+        self._notice(f"{what}; searching without it until `mmsearch index` rebuilds it")
+
+    def check(self, usable: list[tuple[VectorFile, Index]], found: Sequence[NDArray[np.int64]], known: int) -> None:
+        """Notice ids that name nothing: in their place, files should have given others. Such files are used no more.
+
+        `found` are the ids that they gave to some queries, of which the catalog has `known`: it also lacks those whose
+        image is gone, and counts these for each file. Raises `FilesMoved`, unless this is the last try.
+        """
+        ids = distinct(np.concatenate(found)) if found else np.empty(0, np.int64)
+        strays = len(ids) - known - sum(file.removed for file, _ in usable)
+        if strays > 0:
+            for file, _ in usable:
+                self._distrust(file, strays)
+
+    def _distrust(self, file: VectorFile, strays: int) -> None:
+        self._refuse(file, f"{file.name} names {strays:,} images that it should not")
+        if not self._last_try:
+            raise FilesMoved
 
     def search(
         self,
@@ -75,7 +105,12 @@ class CandidateSource:
             probes = file.probes
             if allowed is not None and len(allowed):
                 probes = round(probes * min(_MOST_PROBES_FACTOR, max(1.0, file.count / len(allowed))))
-            found.append(index.search(vectors, wanted, probes=probes, allowed=allowed))
+            ids = index.search(vectors, wanted, probes=probes, allowed=allowed)
+            strays = (ids != -1) & ((ids <= file.first) | (ids > file.watermark))
+            if strays.any():
+                ids = np.where(strays, -1, ids)
+                self._distrust(file, int(strays.sum()))
+            found.append(ids)
         if not found:
             return [np.empty(0, np.int64) for _ in vectors]
         ids = np.concatenate(found, axis=1)

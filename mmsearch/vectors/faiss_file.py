@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mmsearch.base.durable import open_to_write, sync
 from mmsearch.base.errors import StorageError
-from mmsearch.vectors import clusters, compare, kinds, on_disk
+from mmsearch.vectors import clusters, compare, faiss_shape, kinds, on_disk
 from mmsearch.vectors.kinds import Kind
 from mmsearch.vectors.on_disk import PREFIX, SUFFIX, digest
 
@@ -159,11 +159,16 @@ class VectorIndex:
         # IO_FLAG_MMAP maps inverted lists only; a flat index would be read into memory.
         mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
         try:
+            faiss_shape.check_head(path)
             with _named_for_faiss(path, os.O_RDONLY) as name:
-                self._index: Any = faiss.read_index(name, mapped)
-        except (RuntimeError, OSError, MemoryError) as error:
+                index: Any = faiss.read_index(name, mapped)
+            self._index, self._is_inverted = index, hasattr(index, "nlist")
+            if self._is_inverted:
+                faiss_shape.check_inverted(index, faiss.downcast_index(index.quantizer))
+            else:
+                faiss_shape.check_flat(index, faiss.downcast_index(index.index))
+        except (RuntimeError, ValueError, AttributeError, OSError, MemoryError) as error:
             raise StorageError(f"cannot open the vector file {path} ({_short(error)})") from error
-        self._is_inverted = hasattr(self._index, "nlist")
 
     @property
     def count(self) -> int:
@@ -240,22 +245,28 @@ class FaissFiles:
 
     def open(self, built: Built) -> VectorIndex:
         """Open a file; see `VectorIndex`."""
-        path = self._folder / built.name
+        path = self._path(built)
         return VectorIndex(path, size=built.bytes, head_bytes=built.head_bytes, head_digest=built.head_digest)
 
     def check(self, built: Built) -> None:
         """Raise `StorageError` where a file is missing, has another size, or its head another digest."""
-        on_disk.check(self._folder / built.name, built.bytes, built.head_bytes, built.head_digest)
+        on_disk.check(self._path(built), built.bytes, built.head_bytes, built.head_digest)
 
     def problem(self, covered: Covered, wanted: NDArray[np.int64]) -> str | None:
         """What is wrong with a file, every byte of it read, in words; None where it holds what it should."""
-        path = self._folder / covered.name
         try:
+            path = self._path(covered)
             on_disk.check(path, covered.bytes, None, covered.digest)
             index = VectorIndex(path)
         except StorageError as error:
             return error.message
         return compare.problem(index, covered, wanted)
+
+    def _path(self, built: Built) -> Path:
+        """Where a file lies, which is in this folder whatever a damaged catalog says. Raises `StorageError`."""
+        if not on_disk.is_ours(built.name):
+            raise StorageError(f"the catalog names {built.name!r}, which is no vector file")
+        return self._folder / built.name
 
     def others(self, keep: Iterable[str]) -> list[Path]:
         """Files that are not to be kept, finished or not, by name."""

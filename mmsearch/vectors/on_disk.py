@@ -18,6 +18,11 @@ SUFFIX = ".faiss"
 _OURS = re.compile(rf"{PREFIX}[0-9a-f]{{32}}{re.escape(SUFFIX)}(\.tmp)?")
 
 
+def is_ours(name: str) -> bool:
+    """Whether a name is one that mmsearch gives to an index file: it has no folder in it."""
+    return _OURS.fullmatch(name) is not None
+
+
 def digest(path: Path, count: int | None = None) -> str:
     """BLAKE2b-128 (hex) of a file's first `count` bytes, or of all of it."""
     state = hashlib.blake2b(digest_size=16)
@@ -32,6 +37,8 @@ def digest(path: Path, count: int | None = None) -> str:
 def check(path: Path, size: int | None, head_bytes: int | None, head_digest: str | None) -> None:
     """Raise `StorageError` where a file is missing, has another size, or its first `head_bytes` another digest."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise StorageError(f"the vector file {path} is not a plain file")
         if size is not None and path.stat().st_size != size:
             raise StorageError(f"the vector file {path} is incomplete: {path.stat().st_size:,} of {size:,} bytes")
         if head_digest is not None and digest(path, head_bytes) != head_digest:

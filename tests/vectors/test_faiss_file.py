@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +266,76 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not an index at all " * 100)
     with pytest.raises(StorageError, match="not recognized"):
         faiss_file.VectorIndex(tmp_path / "text")
+
+
+IDS, VECTORS = np.arange(40, dtype=np.int64), embeddings(40)
+
+
+def _with_ids(codes: Any, kind: type = faiss.IndexIDMap2) -> Any:
+    index = kind(codes)
+    index.add_with_ids(VECTORS, IDS)
+    return index
+
+
+def _other_metric() -> Any:
+    quantizer = faiss.ScalarQuantizer.QT_fp16
+    return _with_ids(faiss.IndexScalarQuantizer(DIM, quantizer, faiss.METRIC_L2))
+
+
+def _inner_is_longer() -> Any:
+    index = _with_ids(faiss.IndexScalarQuantizer(DIM, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT))
+    faiss.downcast_index(index.index).add(VECTORS)
+    return index
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: _with_ids(faiss.IndexFlatIP(DIM)),
+        lambda: _with_ids(faiss.IndexHNSWFlat(DIM, 8)),
+        lambda: _with_ids(faiss.IndexScalarQuantizer(DIM, faiss.ScalarQuantizer.QT_fp16), faiss.IndexIDMap),
+        lambda: faiss.IndexScalarQuantizer(DIM, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT),
+        _other_metric,
+        lambda: faiss.index_factory(DIM, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT),
+        lambda: faiss.index_factory(DIM, "PCA8,Flat"),
+        _inner_is_longer,
+    ],
+)
+def test_kinds_that_mmsearch_does_not_write_are_refused(made: Any, tmp_path: Path) -> None:
+    """FAISS reads dozens of them, and takes sizes on trust."""
+    index = made()
+    if not index.is_trained:
+        index.train(VECTORS)
+    path = tmp_path / "vectors-other.faiss"
+    faiss.write_index(index, str(path))
+    with pytest.raises(StorageError, match="cannot open the vector file"):
+        faiss_file.VectorIndex(path)
+
+
+@pytest.mark.parametrize("kind", [Kind("flat"), Kind("ivf-sq8", 4), Kind("ivf-sq4", 4)])
+@pytest.mark.parametrize(("place", "value"), [(4, b"\x00\x10\x00\x00"), (8, b"\xff" * 7), (33, b"\x01\x00\x00\x00")])
+def test_headers_that_do_not_fit_are_refused(kind: Kind, place: int, value: bytes, tmp_path: Path) -> None:
+    """Another width, more vectors than there are codes, another metric."""
+    name = faiss_file.build(tmp_path, DIM, kind, [(IDS, VECTORS)], lambda count: VECTORS).name
+    with (tmp_path / name).open("r+b") as file:
+        file.seek(place)
+        file.write(value)
+    with pytest.raises(StorageError, match="cannot open the vector file"):
+        faiss_file.VectorIndex(tmp_path / name)
+
+
+def test_only_plain_files_within_the_folder_are_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "collection"
+    folder.mkdir()
+    built = build(tmp_path, [(IDS, VECTORS)])
+    files = faiss_file.FaissFiles(folder)
+    outside = [f"../{built.name}", str(tmp_path / built.name), "", "catalog.sqlite3", f"{built.name}\0"]
+    for name in outside:
+        with pytest.raises(StorageError, match="which is no vector file"):
+            files.open(replace(built, name=name))
+    os.mkfifo(folder / built.name)
+    with pytest.raises(StorageError, match="is not a plain file"):
+        files.open(built)
 
 
 def test_old_and_unfinished_files_go(tmp_path: Path) -> None:

@@ -36,6 +36,13 @@ WaitOption = Annotated[
         show_default="not at all",
     ),
 ]
+TrustModelOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-model",
+        help="Load the model that the collection names even if you have not used it before, and remember it.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DeviceOption = Annotated[
     str,
@@ -76,6 +83,7 @@ class Running(TypedDict, total=False):
     max_pixels: MaxPixelsOption
     time_limit: TimeLimitOption
     decode_memory: DecodeMemoryOption
+    trust_model: TrustModelOption
     wait: WaitOption
     collection: CollectionOption
     json_output: JsonOption

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mmsearch.cli import interrupts
+from mmsearch.cli import interrupts, trusting
 from mmsearch.cli.options import Running
 from mmsearch.cli.progress import ProgressBar
 
@@ -42,11 +42,14 @@ def run_words(given: Running, stop: threading.Event) -> RunWords:
 def run(given: Running, start: Callable[[Collection, RunWords], Iterator[Event]], doing: str = "indexing") -> Event:
     """Show the events that `start` gives for the collection, run as the options ask; returns the last one.
 
+    Without `--trust-model` a terminal is asked whether to trust the collection's model before anything begins.
     The first Ctrl-C (or SIGTERM) sets `stop` of the words that `start` is given, the second raises KeyboardInterrupt.
     """
     from mmsearch.base.errors import CollectionBusyError
     from mmsearch.collection.collection import Collection
 
+    with Collection.open(given["collection"], trust_model=trusting.answer(given["trust_model"])) as photos:
+        photos.settle_trust()
     stop = threading.Event()
     interrupts.stop_softly(stop.set)
     words = run_words(given, stop)

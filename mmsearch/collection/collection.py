@@ -37,22 +37,33 @@ class Collection:
     One object may be used by one thread at a time; any number of processes may search a collection at once.
     """
 
-    def __init__(self, path: Path, *, notice: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, *, notice: Callable[[str], None], may_trust: Callable[[str], bool]) -> None:
         """Use `Collection.open`."""
         self._path = path
         self._notice = notice
         self._reader: Catalog | None = None
         self._searcher: Searcher | None = None
-        self._encoder = HeldEncoder(notice)
+        self._may_trust = may_trust
+        self._encoder = HeldEncoder(notice, may_trust)
 
     @classmethod
-    def open(cls, path: AnyPath | None = None, *, notice: Callable[[str], None] | None = None) -> Self:
+    def open(
+        cls,
+        path: AnyPath | None = None,
+        *,
+        notice: Callable[[str], None] | None = None,
+        trust_model: bool | Callable[[str], bool] = False,
+    ) -> Self:
         """Open a collection by path or name (None: `MMSEARCH_COLLECTION`, else the default one).
 
         Nothing is read or written until a method is called; `add` creates a collection that does not exist.
         `notice` is called with single lines that a user should see (the model that was chosen, a damaged vector file).
+        `trust_model` says whether to load a model that the collection names (a folder, a checkpoint, a repository of
+        the hub) and that nobody has named on this account before; a function is asked with its name. Else `ModelError`.
         """
-        return cls(config.collection_path(os.fspath(path) if path is not None else None), notice=notice or _drop)
+        may_trust = trust_model if callable(trust_model) else lambda spec: trust_model
+        place = config.collection_path(os.fspath(path) if path is not None else None)
+        return cls(place, notice=notice or _drop, may_trust=may_trust)
 
     @property
     def path(self) -> Path:
@@ -190,6 +201,20 @@ class Collection:
         self._open_searcher().expect(queries)
 
     # --- looking and tuning ---
+
+    def settle_trust(self) -> None:
+        """Ask `trust_model` now about the models that the collection names, where that has to be done at all.
+
+        An index run would ask from a thread of its own.
+        """
+        if not self._exists():
+            return
+        from mmsearch.encoders import trusted
+
+        encoders = self._open_reader().encoders
+        for stored in (encoders.current(), encoders.unfinished()):
+            if stored is not None and not trusted.is_trusted(stored.info.spec) and self._may_trust(stored.info.spec):
+                trusted.remember(stored.info.spec)
 
     def measure(self) -> Measured:
         """Measure how well and how fast the vector files find the collection's own images (see `collection.recall`)."""

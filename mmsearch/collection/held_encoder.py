@@ -10,10 +10,14 @@ from mmsearch.base.records import Encoder, EncoderInfo
 
 
 class HeldEncoder:
-    """At most one encoder, that of the model last asked for. `notice` is told a line before what takes long."""
+    """At most one encoder, that of the model last asked for. `notice` is told a line before what takes long.
 
-    def __init__(self, notice: Callable[[str], None]) -> None:
+    `may_trust` is asked before the files of a model are read that the collection names and the user has not.
+    """
+
+    def __init__(self, notice: Callable[[str], None], may_trust: Callable[[str], bool]) -> None:
         self._notice = notice
+        self._may_trust = may_trust
         self._held: tuple[str, Encoder] | None = None
 
     def release(self) -> None:
@@ -25,13 +29,18 @@ class HeldEncoder:
 
         `stored` is what a collection knows of the model `spec`, if it does. Raises as `load_encoder` does.
         """
-        from mmsearch.encoders import identify, load_encoder, load_export
+        from mmsearch.encoders import identify, load_encoder, load_export, trusted
 
         if self._held is None or self._held[0] != spec:
+            if stored is None:  # a model that the collection does not have yet is one that the user names
+                trusted.name(spec)
             known = stored or identify(spec, self._notice)
             encoder = load_export(known, device=device, precision=precision) if known else None
             if encoder is None:
+                trusted.require(spec, self._may_trust)
                 encoder = load_encoder(spec, device=device, precision=precision, notice=self._notice)
+            if trusted.is_trusted(spec):
+                trusted.remember(spec)
             self._held = (spec, encoder)
         return self._held[1]
 
@@ -41,12 +50,13 @@ class HeldEncoder:
 
         if self._held is not None and self._held[0] == stored.spec:
             return self._held[1]
-        return load_query_encoder(stored, notice=self._notice)
+        return load_query_encoder(stored, notice=self._notice, may_trust=self._may_trust)
 
     def identify(self, spec: str, *, device: str, precision: str) -> EncoderInfo:
-        """What the model is, which some can only tell when they are loaded."""
-        from mmsearch.encoders import identify
+        """What a model is that the user names, which some can only tell when they are loaded."""
+        from mmsearch.encoders import identify, trusted
 
+        trusted.name(spec)
         found = identify(spec, self._notice)
         return found or self.for_indexing(spec, None, device=device, precision=precision).info
 

@@ -6,7 +6,7 @@ Nothing heavy is imported here; `openclip.py` loads torch, `onnx.py` ONNX Runtim
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.base import config
 from mmsearch.encoders import names as model_names
@@ -76,20 +76,34 @@ def load_encoder(
 
 
 def load_query_encoder(
-    stored: EncoderInfo, *, notice: Callable[[str], None] = _say_nothing, progress: bool = True
+    stored: EncoderInfo,
+    *,
+    notice: Callable[[str], None] = _say_nothing,
+    progress: bool = True,
+    may_trust: Callable[[str], bool] | None = None,
 ) -> Encoder:
     """The encoder for queries among embeddings by `stored`: one that is open in a fraction of a second.
 
     That is the built-in model, or the export of another one. Where there is none yet, the model is loaded with torch
     and exported; one that cannot be exported runs on torch. `notice` is given a line before what takes long, and one
-    where the export fails, which is not tried again with the same versions of all that takes part. Raises as
-    `load_encoder` does; whether the model is still the one that made the embeddings is for the caller to check.
+    where the export fails, which is not tried again with the same versions of all that takes part. With `may_trust`,
+    `stored` is what a collection says: before the model's own files are read, `mmsearch.encoders.trusted` is asked.
+    Raises as `load_encoder` does; whether the model still is the one that made the embeddings, the caller must check.
     """
+    from mmsearch.encoders import trusted
     from mmsearch.encoders.export import policy as export_policy
 
     if stored.spec == model_names.STARTER:
         return load_encoder(model_names.STARTER)
-    return export_policy.load(stored, notice, lambda **chosen: load_encoder(stored.spec, progress=progress, **chosen))
+
+    def allow() -> None:
+        if may_trust is not None:
+            trusted.require(stored.spec, may_trust)
+
+    def load(**chosen: Any) -> Encoder:
+        return load_encoder(stored.spec, progress=progress, **chosen)
+
+    return export_policy.load(stored, notice, load, allow)
 
 
 def load_export(stored: EncoderInfo, *, device: str = "auto", precision: str = "auto") -> Encoder | None:

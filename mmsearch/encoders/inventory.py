@@ -16,7 +16,7 @@ from typing import Any
 from mmsearch.base import config
 from mmsearch.base.cleaning import ours, remove_ours
 from mmsearch.base.errors import MMSearchError, ModelUnavailableError
-from mmsearch.encoders import fingerprints, hub, model_config, openclip_tables
+from mmsearch.encoders import fingerprints, hub, model_config, openclip_tables, trusted
 from mmsearch.encoders import names as model_names
 from mmsearch.encoders import weights as weight_files
 from mmsearch.encoders.export import folder as export_folder
@@ -129,6 +129,7 @@ def pull(source: ModelSource, notice: Notice, *, progress: bool = True) -> Holdi
 
     if source.kind == "starter":
         return holding(source)
+    trusted.name(source.spec)
     for repo in _repos(source):
         for path in hub.files_of(repo):
             if hub.discard_if_damaged(path):
@@ -138,6 +139,7 @@ def pull(source: ModelSource, notice: Notice, *, progress: bool = True) -> Holdi
     if info is None or export_folder.find(info.fingerprint) is None:
         encoder = encoders.load_encoder(source.spec, device="cpu", precision="fp32", notice=notice, progress=progress)
         encoders.ensure_export(encoder, notice)
+    trusted.remember(source.spec)
     return holding(source)
 
 

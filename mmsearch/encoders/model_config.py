@@ -88,7 +88,7 @@ def _patches(vision: Mapping[str, Any]) -> float:
 
 def _check(path: Path, where: str, values: Any, table: Mapping[str, Any]) -> None:
     if not isinstance(values, dict):
-        raise ModelError(f"{path} is not a configuration of an open_clip model: {where} is no object")
+        raise ModelError(f"{path} is not a configuration of an open_clip model: {where} is not an object")
     for name, value in values.items():
         place = f"{where}.{name}"
         rule = table.get(name)

@@ -56,6 +56,14 @@ def pretrained(architecture: str) -> dict[str, Weights]:
     return {tag: _weights(fields) for tag, fields in entries.items() if fields.get("hf_hub")}
 
 
+def repositories() -> set[str]:
+    """The repositories of the hub that the table has weights in."""
+    if not installed():
+        return set()
+    entries = [fields for tags in _table().values() for fields in tags.values()]
+    return {str(fields["hf_hub"]).rpartition("/")[0] for fields in entries if fields.get("hf_hub")}
+
+
 def architecture_config(architecture: str) -> dict[str, Any]:
     """A fresh copy of the configuration of an architecture that `architectures` names."""
     loaded = sys.modules.get("open_clip")

@@ -61,7 +61,7 @@ texts += ["a" * 99 + "!", "1" * 99 + "a", " " * 99 + "a"]
 for text in texts:
     try:
         tokenizer.encode_batch([text])
-    except Exception:  # no token for it, which only the text's own user need know; a panic is no Exception
+    except Exception:  # no token for it, which only the text's own user need know; a panic is another kind
         pass
 """
 

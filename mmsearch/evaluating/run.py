@@ -14,6 +14,7 @@ import numpy as np
 from mmsearch.base.errors import ModelMismatchError, SourceError
 from mmsearch.base.events import Event, Notice
 from mmsearch.base.records import EncoderInfo
+from mmsearch.encoders import trusted
 from mmsearch.evaluating import embeddings, resampling
 from mmsearch.evaluating.captions import CaptionSet
 from mmsearch.evaluating.embeddings import EmbeddedImages
@@ -48,7 +49,8 @@ class Settings:
     `collection` is the folder of a collection whose embeddings are taken; other models than its own encode the images
     anew. With `whole`, texts search all of it, not only the images with captions (its own model only). `centring` says
     whether short texts that search images are centred: as in queries (`auto`), or not, or each model is evaluated with
-    and without (`both`). `draws` and `seed` are of the resampling.
+    and without (`both`). `draws` and `seed` are of the resampling. `may_trust` is asked before the files of a model are
+    read that the collection names and the user has not.
     """
 
     models: Sequence[str] = ()
@@ -58,6 +60,7 @@ class Settings:
     centring: Centring = "auto"
     draws: int = resampling.DRAWS
     seed: int = 0
+    may_trust: Callable[[str], bool] = trusted.nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ def _embedded(
 
     def with_texts(images: EmbeddedImages) -> _Embedded:
         rows = {text: row for row, text in enumerate(texts)}
-        return _Embedded(images, rows, *_encode_texts(images.info, texts, _WANTED[settings.centring], show))
+        return _Embedded(images, rows, *_encode_texts(images.info, texts, settings, show))
 
     def anew() -> _Embedded:
         images = embeddings.encoded(captions.images, spec, device=settings.device, show=show, stop=stop)
@@ -233,13 +236,13 @@ class _Beside:
 
 
 def _encode_texts(
-    info: EncoderInfo, texts: Sequence[str], wanted: Sequence[bool | None], show: Callable[[Event], None]
+    info: EncoderInfo, texts: Sequence[str], settings: Settings, show: Callable[[Event], None]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Embeddings of the texts, float32 (n, dim), by the very model that made the images', and what centres those that
-    are to be centred where that is `wanted`, (dim,): None where there are none, since it may have to be made first."""
+    are to be centred as the settings say, (dim,): None where there are none, since it may have to be made first."""
     from mmsearch.encoders import load_query_encoder
 
-    encoder = load_query_encoder(info, notice=lambda line: show(Notice(line)))
+    encoder = load_query_encoder(info, notice=lambda line: show(Notice(line)), may_trust=settings.may_trust)
     if encoder.info.fingerprint != info.fingerprint:
         raise ModelMismatchError.of(info.spec)
     # A batch is padded to its longest text: alike lengths together.
@@ -248,5 +251,7 @@ def _encode_texts(
     vectors = np.empty((len(texts), info.dim), np.float32)
     for batch in batches:
         vectors[batch] = encoder.encode_texts([texts[number] for number in batch])
-    is_needed = any(centring.applies(text, info.spec, choice) for choice in wanted for text in texts)
+    is_needed = any(
+        centring.applies(text, info.spec, choice) for choice in _WANTED[settings.centring] for text in texts
+    )
     return vectors, TextEmbedder(encoder).centre() if is_needed else None

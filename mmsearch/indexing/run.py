@@ -11,7 +11,7 @@ from mmsearch.base import config
 from mmsearch.base.errors import ModelMismatchError
 from mmsearch.base.events import Event, Finished, Notice
 from mmsearch.base.records import Encoder, EncoderInfo, Preprocess, ScanOptions
-from mmsearch.encoders import choose_default, expected_preprocess, resolve
+from mmsearch.encoders import choose_default, expected_preprocess, resolve, trusted
 from mmsearch.images.formats import parse
 from mmsearch.indexing import roots, seen_roots
 from mmsearch.indexing.pipeline import Indexer
@@ -89,6 +89,7 @@ def _check_model(catalog: Catalog, model: str | None) -> None:
     if model is None or model == "auto":
         return
     spec, stored = resolve(model).spec, catalog.encoders.current()
+    trusted.name(spec)
     if stored is not None and stored.info.spec != spec:
         raise ModelMismatchError(
             f"the collection at {catalog.folder} was built with {stored.info.spec}, not {spec}",

@@ -265,7 +265,7 @@ class FaissFiles:
     def _path(self, built: Built) -> Path:
         """Where a file lies, which is in this folder whatever a damaged catalog says. Raises `StorageError`."""
         if not on_disk.is_ours(built.name):
-            raise StorageError(f"the catalog names {built.name!r}, which is no vector file")
+            raise StorageError(f"the catalog names {built.name!r}, which is not a vector file")
         return self._folder / built.name
 
     def others(self, keep: Iterable[str]) -> list[Path]:

@@ -331,7 +331,7 @@ def test_only_plain_files_within_the_folder_are_opened(tmp_path: Path) -> None:
     files = faiss_file.FaissFiles(folder)
     outside = [f"../{built.name}", str(tmp_path / built.name), "", "catalog.sqlite3", f"{built.name}\0"]
     for name in outside:
-        with pytest.raises(StorageError, match="which is no vector file"):
+        with pytest.raises(StorageError, match="which is not a vector file"):
             files.open(replace(built, name=name))
     os.mkfifo(folder / built.name)
     with pytest.raises(StorageError, match="is not a plain file"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmsearch.base.errors import UsageError
-from mmsearch.cli.options import CollectionOption, DeviceOption, JsonOption
+from mmsearch.cli.options import CollectionOption, DeviceOption, JsonOption, TrustModelOption
 
 if TYPE_CHECKING:
     from mmsearch.evaluating.captions import CaptionSet
@@ -101,6 +101,7 @@ def evaluate(
         int, typer.Option(min=0, metavar="N", help="Seed for random draws; the same seed gives the same result.")
     ] = 0,
     device: DeviceOption = "auto",
+    trust_model: TrustModelOption = False,
     collection: CollectionOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -123,6 +124,7 @@ def evaluate(
         return
     if count is not None or open_pictures:
         raise UsageError("--count and --open only work with --label", "add --label, or leave them out")
+    from mmsearch.cli import trusting
     from mmsearch.evaluating.run import Settings
 
     if overwrite and gallery is None:
@@ -135,7 +137,10 @@ def evaluate(
         raise UsageError("--whole needs a collection to search", "name it with -C")
     if whole and len(model or ()) > 1:
         raise UsageError("--whole works with one model only, the collection's own", "leave out --whole or --model")
-    outcome = _run(captions, Settings(tuple(model or ()), folder, whole, device, centring.value, seed=seed))
+    answer = trusting.answer(trust_model)
+    may_trust = answer if callable(answer) else lambda spec: trust_model
+    settings = Settings(tuple(model or ()), folder, whole, device, centring.value, seed=seed, may_trust=may_trust)
+    outcome = _run(captions, settings)
     left_out = dict.fromkeys(captions.missing, "no such file") | outcome.left_out
     _say_left_out(left_out)
     _print(outcome, captions, worst, seed, json_output)

@@ -17,6 +17,7 @@ def query(**given: Any) -> None:
 
     With filters alone, the newest images are listed.
     """
+    from mmsearch.cli import trusting
     from mmsearch.cli.query import named_files, question
     from mmsearch.cli.query.actions import Actions
     from mmsearch.cli.query.outputs import Output
@@ -28,7 +29,8 @@ def query(**given: Any) -> None:
     output.check(with_batch=batch is not None)
     actions.check(given["top"] or config.DEFAULT_TOP, with_batch=batch is not None)
     words = question.words(given)
-    with Collection.open(collection, notice=_say) as photos:
+    trust_model = trusting.answer(given.get("trust_model", False))
+    with Collection.open(collection, notice=_say, trust_model=trust_model) as photos:
         if batch is not None:
             from mmsearch.cli.query.batch import run
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypedDict, get_origin
 
 import typer
 
-from mmsearch.cli.options import CollectionOption
+from mmsearch.cli.options import CollectionOption, TrustModelOption
 from mmsearch.query import words
 from mmsearch.query.value_types import kinds_of, members
 
@@ -132,9 +132,10 @@ class Acting(TypedDict, total=False):
 
 
 class Others(TypedDict, total=False):
-    """Where."""
+    """Where, and whether its model is trusted."""
 
     collection: CollectionOption
+    trust_model: TrustModelOption
 
 
 # The titles of the sections, by the group.

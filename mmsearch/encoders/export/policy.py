@@ -25,11 +25,17 @@ class LoadWithTorch(Protocol):
     def __call__(self, *, notice: Notice, device: str = "auto", precision: str = "auto") -> Encoder: ...
 
 
-def load(stored: EncoderInfo, notice: Notice, load_with_torch: LoadWithTorch) -> Encoder:
-    """The export of the model `stored`, made first where there is none; the model on torch where it cannot be."""
+def load(
+    stored: EncoderInfo, notice: Notice, load_with_torch: LoadWithTorch, allow: Callable[[], None] = lambda: None
+) -> Encoder:
+    """The export of the model `stored`, made first where there is none; the model on torch where it cannot be.
+
+    `allow` is called before the model's own files are read, and may raise.
+    """
     found = _find(stored)
     if found is not None:
         return found
+    allow()
     if export_folder.failure(stored):
         return load_with_torch(notice=notice)
     try:

@@ -1,7 +1,7 @@
 # Tasks for contributors; see CONTRIBUTING.md.
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
-.PHONY: help test slow lint docs bench build
+.PHONY: help test slow lint docs bench bounds build
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ docs: ## write the CLI reference, run the commands of the guide and of README
 bench: ## short speed measurements, as JSON lines
 	$(PYTHON) tests/bench/query_speed.py --rows 10000
 	$(PYTHON) tests/bench/decode_speed.py
+
+bounds: ## the default tests with the lower bounds of all libraries, in the environment .bounds
+	$(PYTHON) tests/architecture/lower_bounds.py --run .bounds
 
 build: ## sdist and wheel in dist/
 	$(PYTHON) -m pip install -q build

@@ -40,8 +40,8 @@ _A_QUERY = 1_000
 # What tokenizers call that for which they have no token: all of it, or its bytes.
 _UNKNOWN = ("<unk>", "[UNK]")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-# Seconds for the texts that are tokenized together: a thousand take some tenths of one.
-_SECONDS = 30.0
+# Seconds for the texts that are tokenized together, on a machine that may be busy: a thousand take some tenths of one.
+_SECONDS = 120.0
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 

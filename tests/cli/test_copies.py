@@ -15,7 +15,7 @@ import pytest
 from command import Command
 
 from mmsearch.cli.query import copies
-from mmsearch.cli.query.copies import Original, copy, link, place
+from mmsearch.cli.query.copies import Original, copy, link, put_all
 from mmsearch.images.content_hash import content_hash
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and modes are of POSIX")
@@ -100,7 +100,7 @@ def test_what_has_changed_is_said_and_not_copied(tmp_path: Path, monkeypatch: py
     else:
         source.write_bytes(b"picture, larger" if change == "size" else b"PICTURE")
         os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
-    [(path, reason)] = place([indexed], tmp_path / "out", copy)
+    [(path, reason)] = put_all([indexed], tmp_path / "out", copy)
     assert path == str(source) and "has changed since it was indexed" in reason and "mmsearch index" in reason
     assert os.listdir(tmp_path / "out") == []
 
@@ -110,7 +110,7 @@ def test_a_new_time_is_no_change(tmp_path: Path) -> None:
     source.write_bytes(b"picture")
     indexed = original(source, tmp_path)
     os.utime(source, (1, 1))
-    assert place([indexed], tmp_path / "out", copy) == []
+    assert put_all([indexed], tmp_path / "out", copy) == []
     assert (tmp_path / "out" / "a.jpg").stat().st_mtime == 1
 
 
@@ -121,7 +121,7 @@ def test_permissions_are_kept_and_special_rights_are_not(tmp_path: Path, mode: i
     source.chmod(mode)
     before = os.umask(0)
     try:
-        assert place([original(source)], tmp_path / "out", copy) == []
+        assert put_all([original(source)], tmp_path / "out", copy) == []
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "out" / "a.jpg").stat().st_mode) == kept
@@ -140,7 +140,7 @@ def test_a_copy_is_nobody_elses_while_it_is_made(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(copies, "_transfer", watched)
     before = os.umask(0)
     try:
-        assert place([original(source)], tmp_path / "out", copy) == []
+        assert put_all([original(source)], tmp_path / "out", copy) == []
     finally:
         os.umask(before)
     assert seen == [0o600]
@@ -153,7 +153,7 @@ def test_notes_of_other_programs_are_kept(tmp_path: Path) -> None:
         os.setxattr(source, "user.tags", b"holiday")
     except (OSError, AttributeError):
         pytest.skip("this disk has no extended attributes")
-    assert place([original(source)], tmp_path / "out", copy) == []
+    assert put_all([original(source)], tmp_path / "out", copy) == []
     assert os.getxattr(tmp_path / "out" / "a.jpg", "user.tags") == b"holiday"
 
 
@@ -196,7 +196,7 @@ def test_paths_that_lead_elsewhere_than_they_say_are_refused(
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.jpg").write_bytes(b"picture")
     indexed = original(tmp_path / "a" / "b.jpg")
-    [(_, reason)] = place([replace(indexed, path=f"{tmp_path}/{way}")], tmp_path / "out", act)
+    [(_, reason)] = put_all([replace(indexed, path=f"{tmp_path}/{way}")], tmp_path / "out", act)
     assert "no file can have this path" in reason and os.listdir(tmp_path / "out") == []
 
 
@@ -214,9 +214,9 @@ def test_many_files_of_one_name_take_no_longer_each(tmp_path: Path) -> None:
         tries.append(target)
         link(file, target)
 
-    assert place(sources, tmp_path / "out", watched) == [] and len(tries) == 500
+    assert put_all(sources, tmp_path / "out", watched) == [] and len(tries) == 500
     tries.clear()
-    assert place(sources, tmp_path / "out", watched) == [] and len(tries) == 1000
+    assert put_all(sources, tmp_path / "out", watched) == [] and len(tries) == 1000
     assert len(os.listdir(tmp_path / "out")) == 1000
 
 

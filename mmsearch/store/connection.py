@@ -134,7 +134,8 @@ def refuse_foreign(folder: Path, *, is_new: bool = False) -> None:
         if is_new and not _has_log(path) and "not a database" in str(error):
             raise StorageError(f"{path} is not a database", "choose another place with -C") from error
     if is_empty and _has_log(path):  # everything may be in the log, which this leaves there
-        with suppress(sqlite3.DatabaseError), closing(open_file(path, "ro")) as connection:
+        mode = "ro&readonly_shm=1" if trust.doubt(folder) else "ro"
+        with suppress(sqlite3.DatabaseError), closing(open_file(path, mode)) as connection:
             identity.check_owner(connection, path)
 
 

@@ -95,6 +95,7 @@ def writer(folder: Path, command: str = "index", patience: Patience | None = Non
     program.
     """
     with translated(folder):
+        trust.require(folder)  # before SQLite opens anything
         refuse_foreign(folder, is_new=not (folder / LOCK_NAME).exists())
         lock = FileLock(folder / LOCK_NAME, mode=0o600)
         _acquire(lock, folder, patience or Patience())

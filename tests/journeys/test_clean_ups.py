@@ -178,8 +178,9 @@ def test_a_scratch_collection_goes_and_what_a_link_leads_to_stays(elsewhere: Pat
     assert (elsewhere / "file").exists()
 
 
-def test_only_blobs_of_the_repository_are_thrown_away(tmp_path: Path) -> None:
-    repository, foreign = tmp_path / "models--a--b", tmp_path / "other" / "blobs"
+def test_only_blobs_of_the_repository_are_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository, foreign = tmp_path / "models--a--b", tmp_path / "models--c--d" / "blobs"
     snapshot = repository / "snapshots" / "main"
     for folder in (snapshot, repository / "blobs", foreign):
         folder.mkdir(parents=True)
@@ -191,7 +192,8 @@ def test_only_blobs_of_the_repository_are_thrown_away(tmp_path: Path) -> None:
 
 
 @as_root
-def test_a_strangers_blob_is_told(tmp_path: Path) -> None:
+def test_a_strangers_blob_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "main", tmp_path / "models--a--b" / "blobs"
     snapshot.mkdir(parents=True)
     blobs.mkdir()

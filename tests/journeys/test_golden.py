@@ -25,7 +25,10 @@ VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.name.startswith
 
 
 def copy_of(version: str, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(GOLDEN / version, tmp_path / version))
+    copy = Path(shutil.copytree(GOLDEN / version, tmp_path / version))
+    for path in (copy, *copy.iterdir()):  # a checkout has the modes of its user's umask
+        path.chmod(path.stat().st_mode & ~0o022)
+    return copy
 
 
 def test_every_schema_has_its_golden_collection() -> None:

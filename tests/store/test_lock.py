@@ -166,14 +166,6 @@ def test_a_holder_elsewhere_is_told_with_its_machine(tmp_path: Path) -> None:
     assert str(lock.holder(tmp_path)) == "mmsearch index (process 7 on attic, since 2024-01-01T00:00:00+00:00)"
 
 
-def test_what_a_killed_writer_left_of_its_note_goes(tmp_path: Path) -> None:
-    left = tmp_path / f"{lock.HOLDER_NAME}.x7.tmp"
-    left.write_bytes(b"{")
-    with lock.writer(tmp_path):
-        assert lock.holder(tmp_path) is not None
-    assert not left.exists() and not (tmp_path / lock.HOLDER_NAME).exists()
-
-
 def test_a_full_disk_keeps_nobody_from_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")

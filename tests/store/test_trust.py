@@ -21,6 +21,8 @@ from mmsearch.store.trust import CATALOG_FILES, CATALOG_NAME, LOCK_NAME
 
 pytestmark = posix
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
 
 @pytest.fixture
 def place(indexed: Path, tmp_path: Path) -> Path:
@@ -173,13 +175,13 @@ def test_the_log_of_somebody_elses_run_is_read(place: Path, tmp_path: Path, monk
         assert len(collection.search("a cat", k=24)) == 23
 
 
-def test_an_older_collection_of_others_is_not_migrated(place: Path) -> None:
-    database = sqlite3.connect(place / CATALOG_NAME, isolation_level=None)
-    database.execute("PRAGMA user_version = 0")
-    database.close()
+def test_an_older_collection_of_others_is_not_migrated(tmp_path: Path) -> None:
+    place = Path(shutil.copytree(GOLDEN / "v1", tmp_path / "old"))
     place.chmod(0o777)
+    before = (place / CATALOG_NAME).read_bytes()
     with pytest.raises(UntrustedError, match="nothing is written to"), Catalog(place, write=False):
         pass
+    assert (place / CATALOG_NAME).read_bytes() == before
 
 
 def test_a_salvage_clears_what_others_have_left_and_nothing_else(place: Path, tmp_path: Path) -> None:

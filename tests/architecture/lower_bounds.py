@@ -8,6 +8,7 @@ Options after `--run FOLDER` go to pytest. The environment takes some 2 to 6 GB,
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -49,7 +50,9 @@ def main(arguments: list[str]) -> int:
         print("\n".join(constraints()))
         return 0
     python = make(Path(arguments[1]).absolute())
-    return subprocess.run([str(python), "-m", "pytest", "-q", *arguments[2:]], cwd=ROOT, check=False).returncode
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # for the processes that tests start
+    command = [str(python), "-m", "pytest", "-q", *arguments[2:]]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

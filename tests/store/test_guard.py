@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsearch.base.errors import StorageError
+from mmsearch.base.errors import MMSearchError, StorageError
 from mmsearch.base.records import FileRecord, ImageFacts
 from mmsearch.store import connection
 from mmsearch.store.catalog import Catalog
@@ -35,7 +35,7 @@ def test_settings_for_files_that_are_not_trusted(folder: Path, write: bool) -> N
         names = ("trusted_schema", "cell_size_check", "foreign_keys")
         assert [catalog.database.one(f"PRAGMA {name}")[0] for name in names] == [0, 1, 1]
         assert catalog.database.one("PRAGMA mmap_size") in (None, (0,))
-        with pytest.raises(StorageError, match="too big"):
+        with pytest.raises(MMSearchError, match="too big"):
             catalog.database.one("SELECT length(zeroblob(100000000))")
 
 

@@ -12,12 +12,18 @@ import functools
 import importlib.util
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from mmsearch.base.errors import ModelError
+
+# How often to make code of syntax trees, and seconds between two tries.
+_TRIES = 20
+_PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +108,25 @@ def _table() -> dict[str, dict[str, dict[str, Any]]]:
     """open_clip's `_PRETRAINED`, by running those statements of its module that build it: no imports, no downloads."""
     names: dict[str, Any] = {"copy": copy}
     exec(compile((_package() / "constants.py").read_text("utf-8"), "open_clip/constants.py", "exec"), names)
-    module = ast.parse((_package() / "pretrained.py").read_text("utf-8"))
-    module.body = [node for node in module.body if _builds_the_table(node)]
-    exec(compile(module, "open_clip/pretrained.py", "exec"), names)
+    exec(_table_code((_package() / "pretrained.py").read_text("utf-8")), names)
     table: dict[str, dict[str, dict[str, Any]]] = names["_PRETRAINED"]
     return table
+
+
+def _table_code(source: str) -> CodeType:
+    """Those statements. Python 3.11 may fail where another thread works with syntax trees too, as the import of torch
+    does (python/cpython, issue 106905): then again.
+    """
+    for attempt in range(_TRIES):
+        try:
+            module = ast.parse(source)
+            module.body = [node for node in module.body if _builds_the_table(node)]
+            return compile(module, "open_clip/pretrained.py", "exec")
+        except SystemError:
+            if attempt == _TRIES - 1:
+                raise
+            time.sleep(_PAUSE)
+    raise AssertionError("the last try does not come here")
 
 
 def _builds_the_table(node: ast.stmt) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from pictures import file_bytes, quadrants
 
 import mmsearch
+from mmsearch.base.file_state import state_of
 from mmsearch.base.records import FileRecord, Preprocess
 from mmsearch.images.pool import Decoded, DecodePool
 
@@ -82,8 +83,8 @@ def pool(
 
 
 def record_of(path: Path | str) -> FileRecord:
-    status = os.stat(path)
-    return FileRecord(str(path), status.st_size, status.st_mtime_ns)
+    """The file as a scan sees it."""
+    return FileRecord(str(path), *state_of(os.stat(path)))
 
 
 def put(path: Path, data: bytes = PNG) -> FileRecord:

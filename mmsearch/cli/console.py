@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -34,15 +35,32 @@ def write_bytes(data: bytes) -> None:
 
 
 def dumps(fields: Any, *, indent: int | None = None) -> str:
-    """JSON text in UTF-8's own characters, but for those that are not seen on a terminal; stray bytes become U+FFFD."""
+    """JSON text in UTF-8's own characters, but for those that are not seen on a terminal; stray bytes become U+FFFD.
+
+    Numbers that JSON has not (infinity, not a number) become null: a reader would refuse the whole text.
+    """
     ascii_only = (sys.stdout.encoding or "utf-8").lower() != "utf-8"  # then escapes, which mean the same
-    text = _STRAY.sub("\ufffd", json.dumps(fields, ensure_ascii=ascii_only, indent=indent))
-    return UNSEEN.sub(lambda mark: _json_escape(mark[0]), text)
+    try:
+        text = json.dumps(fields, ensure_ascii=ascii_only, indent=indent, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(fields), ensure_ascii=ascii_only, indent=indent, allow_nan=False)
+    return UNSEEN.sub(lambda mark: _json_escape(mark[0]), _STRAY.sub("\ufffd", text))
 
 
 def _json_escape(mark: str) -> str:
     """A character as JSON writes any: by its one or two units of UTF-16. It means the same."""
     return re.sub("(....)", r"\\u\1", mark.encode("utf-16-be").hex())
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for every number that is infinite or none."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return value
 
 
 def can_print(text: str) -> bool:

@@ -23,7 +23,7 @@ from mmsearch.store.connection import CATALOG_NAME
 
 if TYPE_CHECKING:
     from mmsearch.base.events import Event, ReindexSummary, Summary
-    from mmsearch.collection.doctor import Finding
+    from mmsearch.collection.findings import Finding
     from mmsearch.collection.originals import Originals
     from mmsearch.collection.recall import Measured
     from mmsearch.indexing.settings import RunWords
@@ -313,17 +313,19 @@ class Collection:
         with self._writing("reindex", wait) as catalog:
             return model_change.drop_old(catalog, self._notice)
 
-    def doctor(self, *, repair: bool = False, wait: float = 0.0) -> Iterator[Finding]:
+    def doctor(self, *, repair: bool = False, verify: bool = False, wait: float = 0.0) -> Iterator[Finding]:
         """Check the collection, and with `repair` repair what can be repaired (see `mmsearch.collection.doctor`).
 
-        `wait` is how many seconds to wait for another process that is writing. Raises `CollectionNotFoundError`,
-        `CollectionBusyError`, `CollectionVersionError`, `StorageError`.
+        With `verify` all indexed files are read again and compared with what was indexed. `wait` is how many seconds
+        to wait for another process that is writing. Raises `CollectionNotFoundError`, `CollectionBusyError`,
+        `CollectionVersionError`, `StorageError`.
         """
         from mmsearch.collection.doctor import examine
         from mmsearch.store import lock
 
         self._require()
-        return examine(self._path, repair=repair, patience=lock.Patience(wait, None, self._notice))
+        patience = lock.Patience(wait, None, self._notice)
+        return examine(self._path, repair=repair, verify=verify, patience=patience, notice=self._notice)
 
     def originals(self) -> Originals:
         """Tell how the indexed files may be read again, and which files they are. Raises `CollectionNotFoundError`."""

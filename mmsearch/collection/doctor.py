@@ -1,70 +1,65 @@
 """Look a collection over: the catalog, the vector files against it, the model, leftovers and permissions; and mend.
 
-What is derived (vector files, exports) is made anew or dropped. Of the catalog nothing goes but what no file refers to;
-files whose embedding is lost or damaged are noted, so that the next index run reads them again.
+What is derived (vector files, exports) is made anew or dropped. A damaged row of the catalog is put right where its
+checksum tells how; else it goes only if an index run makes it again from the files. Files whose embedding is lost or
+damaged are noted, so that the next index run reads them again.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mmsearch.base import config, ownership
 from mmsearch.base.cleaning import is_ours
 from mmsearch.base.errors import CollectionBusyError, CollectionVersionError, StorageError, UntrustedError
+from mmsearch.collection import pictures
+from mmsearch.collection.findings import Finding, Result, few
+from mmsearch.encoders import health
 from mmsearch.indexing.refresh import refresh_vectors
-from mmsearch.store import lock, trust
+from mmsearch.store import checksums, filling, lock, rows, strangers, trust
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.connection import CATALOG_NAME
+from mmsearch.store.mending import Mender
 from mmsearch.store.repair import Checks
+from mmsearch.store.rules import RULES
 from mmsearch.vectors import indexes
 
 _OWNER_ONLY = 0o077
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check says. `check` is its name, `text` is for people; `repaired` is what was done about a problem."""
-
-    check: str
-    ok: bool
-    text: str
-    repaired: str | None = None
-
-    @property
-    def is_well(self) -> bool:
-        """Whether nothing is left to be done."""
-        return self.ok or self.repaired is not None
-
-    def to_json(self) -> dict[str, Any]:
-        return {"check": self.check, "ok": self.ok, "text": self.text, "repaired": self.repaired}
+# Tables whose rows are looked at with what they tell of.
+_ELSEWHERE = ("embeddings", "vector_files")
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """The outcome of a check before anything is done; `mend` does it and says what it was."""
-
-    text: str
-    mend: Callable[[], str] | None = None
-    ok: bool = False
-
-
-def examine(folder: Path, *, repair: bool = False, patience: lock.Patience | None = None) -> Iterator[Finding]:
+def examine(
+    folder: Path,
+    *,
+    repair: bool = False,
+    verify: bool = False,
+    patience: lock.Patience | None = None,
+    notice: Callable[[str], None] = lambda line: None,
+) -> Iterator[Finding]:
     """Check the collection in `folder`, as its only writer; with `repair`, mend what can be mended. One finding a check
-    at least. Raises `CollectionBusyError`, `CollectionVersionError`, and `StorageError` where it cannot be repaired
-    because it cannot be written.
+    at least. With `verify` all indexed files are read again, and `notice` is told how far that has come.
+
+    Raises `CollectionBusyError`, `CollectionVersionError`, and `StorageError` where it cannot be repaired because it
+    cannot be written.
     """
     left_by = lock.holder(folder)
     with _alone(folder, repair, patience):
-        doctor = _Doctor(folder, left_by, repair)
+        doctor = _Doctor(folder, left_by, repair, notice if verify else None)
         for name, check in doctor.checks():
-            for result in check:
-                yield _finished(name, result, repair)
+            try:
+                for result in check:
+                    yield _finished(name, result, repair)
+            except UntrustedError:
+                raise
+            except StorageError as error:  # what an earlier check has told of stands in its way
+                yield Finding(name, False, f"it cannot be checked: {error.message}")
 
 
 @contextmanager
@@ -77,7 +72,7 @@ def _alone(folder: Path, repair: bool, patience: lock.Patience | None) -> Iterat
         yield
 
 
-def _finished(name: str, result: _Result, repair: bool) -> Finding:
+def _finished(name: str, result: Result, repair: bool) -> Finding:
     if result.ok or not repair or result.mend is None:
         return Finding(name, result.ok, result.text)
     try:
@@ -89,42 +84,53 @@ def _finished(name: str, result: _Result, repair: bool) -> Finding:
 class _Doctor:
     """The checks, in the order in which they mend."""
 
-    def __init__(self, folder: Path, left_by: lock.Holder | None, repair: bool) -> None:
+    def __init__(
+        self, folder: Path, left_by: lock.Holder | None, repair: bool, verify: Callable[[str], None] | None
+    ) -> None:
         self._folder = folder
         self._left_by = left_by
         self._repair = repair
+        self._verify = verify
         self._can_be_read = True
 
-    def checks(self) -> Iterator[tuple[str, Iterator[_Result]]]:
+    def checks(self) -> Iterator[tuple[str, Iterator[Result]]]:
         """Each check with its name, to be run before the next one is asked for."""
         yield "permissions", self._permissions()
         catalog: Catalog | None = None
         try:
+            yield "schema", self._schema()
+            if self._is_refused():
+                return
             yield "catalog", self._integrity()
             if not self._can_be_read:  # then nothing else that it says can be relied on
                 return
             catalog = Catalog(self._folder, write=self._repair)
-            encoder = catalog.encoders.current()
+            yield "rows", _rows(catalog)
+            yield "models", _models(catalog)
+            encoder, others = _encoders(catalog)
             yield "references", _references(catalog)
             yield "contents", _contents(catalog)
             if encoder:
                 yield "embeddings", _embeddings(catalog, encoder)
                 yield "vectors", _vectors(catalog, encoder)
                 yield "model", _model(encoder)
-            for other in [other for other in catalog.encoders.all() if other != encoder]:
+            for other in others:
                 yield "other model", _other_model(catalog, other)
+            yield "checksums", self._checksums(catalog)
+            if self._verify:
+                yield "pictures", pictures.verify(catalog, self._verify)
             yield "leftovers", self._leftovers(catalog)
         finally:
             if catalog:
                 catalog.close()
 
-    def _permissions(self) -> Iterator[_Result]:
+    def _permissions(self) -> Iterator[Result]:
         if os.name == "nt":
-            yield _Result("the system's own permissions for the user's folders apply", ok=True)
+            yield Result("the system's own permissions for the user's folders apply", ok=True)
             return
         doubt = trust.doubt(self._folder)
         if doubt:
-            yield _Result(f"{doubt}; nothing is written there unless you trust it (`mmsearch trust DIR`)")
+            yield Result(f"{doubt}; nothing is written there unless you trust it (`mmsearch trust DIR`)")
             return
         ours = [
             *self._folder.glob(f"{CATALOG_NAME}*"),
@@ -135,10 +141,10 @@ class _Doctor:
         found = [self._folder, *cache, *sorted(path for path in ours if is_ours(path))]
         open_ones = [path for path in found if _mode(path) & _OWNER_ONLY]
         if open_ones and ownership.is_trusted(self._folder):
-            yield _Result("open to other users, whom you trust (`mmsearch trust`)", ok=True)
+            yield Result("open to other users, whom you trust (`mmsearch trust`)", ok=True)
             return
         if not open_ones:
-            yield _Result("only their owner can read the collection and the cache", ok=True)
+            yield Result("only their owner can read the collection and the cache", ok=True)
             return
 
         def mend() -> str:
@@ -146,9 +152,45 @@ class _Doctor:
                 path.chmod(_mode(path) & ~_OWNER_ONLY)
             return "closed to other users"
 
-        yield _Result(f"open to other users: {_few([str(path) for path in open_ones])}", mend)
+        yield Result(f"open to other users: {few([str(path) for path in open_ones])}", mend)
 
-    def _integrity(self) -> Iterator[_Result]:
+    def _schema(self) -> Iterator[Result]:
+        found = strangers.find(self._folder)
+        if found is not None and found.acting:
+            names = [f"{kind} {name}" for kind, name in found.acting]
+            text = f"not made by mmsearch, and could change what it reads or writes: {few(names)}"
+            yield Result(text, partial(self._drop, found))
+            found = strangers.find(self._folder) if self._repair else found
+        if found is None:  # what SQLite says of that is the next finding
+            return
+        if found.foreign or found.altered or found.missing:
+            told = [f"{kind} {name} is altered" for kind, name in found.altered]
+            told += [f"{kind} {name} is not mmsearch's" for kind, name in found.foreign]
+            told += [f"{kind} {name} is missing" for kind, name in found.missing]
+            yield Result(few(told), partial(self._mend_schema, found))
+        elif not found.are_there:
+            yield Result("tables and indexes are as mmsearch makes them", ok=True)
+
+    def _drop(self, found: strangers.Strangers) -> str:
+        try:
+            strangers.drop(self._folder, found)
+        except StorageError:  # a virtual table of a module that is not there
+            return self._salvaged()
+        return "dropped"
+
+    def _mend_schema(self, found: strangers.Strangers) -> str:
+        """What is missing is made empty; beside what is altered or of others, ours is copied into a new catalog."""
+        if found.foreign or found.altered:
+            return self._salvaged()
+        strangers.make_missing(self._folder, found)
+        return "made again"
+
+    def _is_refused(self) -> bool:
+        """Whether something in the schema keeps the catalog from being opened."""
+        found = strangers.find(self._folder)
+        return found is not None and found.are_there
+
+    def _integrity(self) -> Iterator[Result]:
         try:
             with Catalog(self._folder, write=self._repair) as catalog:
                 complaints = Checks(catalog).complaints()
@@ -159,14 +201,12 @@ class _Doctor:
             complaints, images = [error.message], 0
         if complaints:
             self._can_be_read = False
-            yield _Result(f"the catalog is damaged: {_few(complaints)}", self._mend_catalog)
+            yield Result(f"the catalog is damaged: {few(complaints)}", self._mend_catalog)
         else:
-            yield _Result(f"the catalog is intact and holds {images:,} images", ok=True)
+            yield Result(f"the catalog is intact and holds {images:,} images", ok=True)
 
     def _mend_catalog(self) -> str:
         """First the indexes, which hold nothing of their own; then what can be read goes into a new catalog."""
-        from mmsearch.store.salvage import salvage
-
         if self._only_indexes():
             with Catalog(self._folder, write=True) as catalog:
                 with catalog.transaction():
@@ -174,6 +214,11 @@ class _Doctor:
                 self._can_be_read = not Checks(catalog).complaints()
             if self._can_be_read:
                 return "its indexes were rebuilt"
+        return self._salvaged()
+
+    def _salvaged(self) -> str:
+        from mmsearch.store.salvage import salvage
+
         try:
             images, kept = salvage(self._folder)
         except StorageError as error:
@@ -191,7 +236,17 @@ class _Doctor:
         except StorageError:
             return False
 
-    def _leftovers(self, catalog: Catalog) -> Iterator[_Result]:
+    def _checksums(self, catalog: Catalog) -> Iterator[Result]:
+        """Those that rows from before there were any lack are no damage, and given where something may be written."""
+        if catalog.database.meta(checksums.PARTIAL) is None:
+            return
+        if self._repair:
+            yield Result(f"{filling.fill_checksums(catalog):,} embeddings have been given a checksum", ok=True)
+        else:
+            text = "what an earlier mmsearch stored has no checksums yet; `mmsearch doctor --repair` adds them"
+            yield Result(text, ok=True)
+
+    def _leftovers(self, catalog: Catalog) -> Iterator[Result]:
         named = catalog.vector_files.names()
         left = indexes.of(self._folder).others(named)
 
@@ -200,17 +255,69 @@ class _Doctor:
             return "removed"
 
         if left:
-            yield _Result(f"files left by an interrupted run: {_few([path.name for path in left])}", mend)
+            yield Result(f"files left by an interrupted run: {few([path.name for path in left])}", mend)
         if self._left_by:
-            yield _Result(f"{self._left_by} did not end properly; what it had stored is kept", ok=True)
+            yield Result(f"{self._left_by} did not end properly; what it had stored is kept", ok=True)
         if not left and not self._left_by:
-            yield _Result("no leftovers of interrupted runs", ok=True)
+            yield Result("no leftovers of interrupted runs", ok=True)
 
 
-def _references(catalog: Catalog) -> Iterator[_Result]:
+def _rows(catalog: Catalog) -> Iterator[Result]:
+    """Every column of every row against its rule, and every row against its checksum."""
+    is_well = True
+    for table in RULES:
+        damaged = [] if table in _ELSEWHERE else rows.damages(catalog, table)
+        if damaged:
+            is_well = False
+            yield Result(_told(damaged), partial(_mend_rows, catalog, damaged))
+    wrong = Checks(catalog).wrong_notes()
+    if wrong:
+
+        def mend() -> str:
+            with catalog.transaction():
+                Checks(catalog).mend_notes()
+            return "put right"
+
+        yield Result(few(wrong), mend)
+    elif is_well:
+        yield Result("every row holds what it may, and what was written", ok=True)
+
+
+def _mend_rows(catalog: Catalog, damaged: Sequence[rows.Damage]) -> str:
+    with catalog.transaction():
+        return ", ".join(Mender(catalog, health.known).mend(damaged))
+
+
+def _told(damaged: Sequence[rows.Damage]) -> str:
+    more = f" (and {len(damaged) - 1:,} more)" if len(damaged) > 1 else ""
+    return f"{damaged[0]}{more}"
+
+
+def _models(catalog: Catalog) -> Iterator[Result]:
+    def mend() -> str:
+        with catalog.transaction():
+            return Checks(catalog).mend_models()
+
+    problems = Checks(catalog).lost_models()
+    if problems:
+        yield Result(few(problems), mend)
+    else:
+        yield Result("every model has its embeddings, and one is the collection's", ok=True)
+
+
+def _encoders(catalog: Catalog) -> tuple[StoredEncoder | None, list[StoredEncoder]]:
+    """The collection's model and the others; none where what is known of them is damaged, as has been told."""
+    try:
+        current = catalog.encoders.current()
+        return current, [other for other in catalog.encoders.all() if other != current]
+    except StorageError:
+        return None, []
+
+
+def _references(catalog: Catalog) -> Iterator[Result]:
     broken = Checks(catalog).broken_references()
     if not broken:
-        yield _Result("every file has its folder and its content", ok=True)
+        yield Result("every file has its folder and its content", ok=True)
         return
 
     def mend() -> str:
@@ -219,10 +326,10 @@ def _references(catalog: Catalog) -> Iterator[_Result]:
         return "dropped; the next `mmsearch index` indexes files among them again"
 
     counts = [f"{count:,} in {table}" for table, count in broken.items()]
-    yield _Result(f"rows that refer to nothing: {_few(counts)}", mend)
+    yield Result(f"rows that refer to nothing: {few(counts)}", mend)
 
 
-def _contents(catalog: Catalog) -> Iterator[_Result]:
+def _contents(catalog: Catalog) -> Iterator[Result]:
     unused, released = Checks(catalog).contents_without_files(), Checks(catalog).count_released()
 
     def mend() -> str:
@@ -231,50 +338,63 @@ def _contents(catalog: Catalog) -> Iterator[_Result]:
         return "dropped"
 
     if unused:
-        yield _Result(f"{len(unused):,} contents have no file", mend)
+        yield Result(f"{len(unused):,} contents have no file", mend)
     if released:
         text = f"{released:,} contents whose file is gone await cleanup; `mmsearch index` cleans them up too"
-        yield _Result(text, mend)
+        yield Result(text, mend)
     if not unused and not released:
-        yield _Result(f"each of the {catalog.contents.count():,} contents has a file", ok=True)
+        yield Result(f"each of the {catalog.contents.count():,} contents has a file", ok=True)
 
 
-def _embeddings(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
+def _embeddings(catalog: Catalog, encoder: StoredEncoder) -> Iterator[Result]:
     missing = Checks(catalog).contents_without_embedding(encoder)
     damaged = list(Checks(catalog).damaged_embeddings(encoder))
 
     def mend() -> str:
         with catalog.transaction():
-            files = Checks(catalog).mend_embeddings([*missing, *damaged])
-        refresh_vectors(catalog, encoder, force=True)
-        return f"the next `mmsearch index` indexes {files:,} files again"
+            left = Checks(catalog).restore_embeddings(encoder, damaged)
+            files = Checks(catalog).read_again([*missing, *left])
+        _rebuild_vectors(catalog, encoder)
+        restored = f"a flipped bit was put right in {len(damaged) - len(left):,}; " if len(left) < len(damaged) else ""
+        return f"{restored}the next `mmsearch index` indexes {files:,} files again"
 
     if missing or damaged:
         text = f"{len(missing):,} images have no embedding, {len(damaged):,} a damaged one"
-        yield _Result(text, mend)
+        yield Result(text, mend)
     else:
         count = catalog.embeddings.count(encoder.id)
-        yield _Result(f"all {count:,} embeddings have the right size and length 1", ok=True)
+        yield Result(f"all {count:,} embeddings are as they were written, and have length 1", ok=True)
 
 
-def _vectors(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
+def _vectors(catalog: Catalog, encoder: StoredEncoder) -> Iterator[Result]:
     def mend() -> str:
-        refresh_vectors(catalog, encoder, force=True)
+        _rebuild_vectors(catalog, encoder)
         return "rebuilt"
 
     problem = _vector_problem(catalog, encoder)
     if problem:
-        yield _Result(problem, mend)
+        yield Result(problem, mend)
         return
     files = catalog.vector_files.of(encoder.id)
     names = f"{len(files)} vector files agree" if len(files) > 1 else "the vector file agrees"
     text = f"{names} with the catalog" if files else "no vector file yet"
     beyond = catalog.embeddings.count(encoder.id, max((file.watermark for file in files), default=0))
-    yield _Result(f"{text}; {beyond:,} newer embeddings are compared one by one", ok=True)
+    yield Result(f"{text}; {beyond:,} newer embeddings are compared one by one", ok=True)
+
+
+def _rebuild_vectors(catalog: Catalog, encoder: StoredEncoder) -> None:
+    """Make the vector files anew; none where there are no embeddings left."""
+    if not catalog.embeddings.last(encoder.id):
+        with catalog.transaction():
+            catalog.vector_files.drop(encoder.id)
+    refresh_vectors(catalog, encoder, force=True)
 
 
 def _vector_problem(catalog: Catalog, encoder: StoredEncoder) -> str | None:
     """What is wrong with the first of an encoder's vector files that does not agree with the catalog."""
+    damaged = [row for row in rows.damages(catalog, "vector_files") if row.row["encoder_id"] == encoder.id]
+    if damaged:
+        return _told(damaged)
     reach = 0
     for file in catalog.vector_files.of(encoder.id):
         covered = Checks(catalog).embedded_ids(encoder, file.first, file.watermark)
@@ -290,7 +410,7 @@ def _vector_problem(catalog: Catalog, encoder: StoredEncoder) -> str | None:
     return None
 
 
-def _other_model(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
+def _other_model(catalog: Catalog, encoder: StoredEncoder) -> Iterator[Result]:
     """The embeddings and vector files of a model that answers no queries now. What goes, a reindex makes again."""
     spec, damaged = encoder.info.spec, list(Checks(catalog).damaged_embeddings(encoder))
     problem = f"{len(damaged):,} damaged embeddings" if damaged else _vector_problem(catalog, encoder)
@@ -301,20 +421,18 @@ def _other_model(catalog: Catalog, encoder: StoredEncoder) -> Iterator[_Result]:
         return "dropped; `mmsearch reindex` makes them again"
 
     if problem:
-        yield _Result(f"{spec}: {problem}", mend)
+        yield Result(f"{spec}: {problem}", mend)
         return
     unfinished = catalog.encoders.unfinished() == encoder
     state = "its reindex is unfinished" if unfinished else "a previous model"
     count, total = catalog.embeddings.count_covered(encoder.id), catalog.contents.count()
-    yield _Result(f"{spec} ({state}): {count:,} of {total:,} embeddings, all with the right size and length 1", ok=True)
+    yield Result(f"{spec} ({state}): {count:,} of {total:,} embeddings, all as they were written", ok=True)
 
 
-def _model(encoder: StoredEncoder) -> Iterator[_Result]:
+def _model(encoder: StoredEncoder) -> Iterator[Result]:
     """Whether the model's files here are those that made the embeddings."""
-    from mmsearch.encoders import health
-
     ok, text, mend = health.of(encoder.info)
-    yield _Result(text, mend, ok=ok)
+    yield Result(text, mend, ok=ok)
 
 
 def _mode(path: Path) -> int:
@@ -322,8 +440,3 @@ def _mode(path: Path) -> int:
         return stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:  # SQLite's own files come and go
         return 0
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,7 +22,31 @@ Verdict = tuple[bool, str, Callable[[], str] | None]
 
 def of(stored: EncoderInfo) -> Verdict:
     """Look at the built-in model's files, or at the export of another one. Uses no network, loads no model."""
-    return _of_starter(stored) if stored.spec == model_names.STARTER else _of_export(stored)
+    try:
+        return _of_starter(stored) if stored.spec == model_names.STARTER else _of_export(stored)
+    except MMSearchError as error:  # a fingerprint that is none
+        return False, str(error), None
+
+
+def known(spec: str, fingerprint: str, dim: int) -> EncoderInfo | None:
+    """What a model is, as far as this machine knows without loading it: the one of this fingerprint, else of this name.
+
+    None for one that is not known. `fingerprint` and `dim` are believed where only the model's own files could tell
+    them. Uses no network.
+    """
+    from mmsearch.encoders import expected_preprocess
+
+    with suppress(MMSearchError):  # no fingerprint
+        manifest = export_folder.read_manifest(export_folder.folder_of(fingerprint))
+        if manifest is not None:
+            return manifest.info
+    with suppress(MMSearchError):  # no name of a model
+        built_in = starter.info()
+        if spec == model_names.STARTER or built_in.fingerprint == fingerprint:
+            return built_in
+        how = expected_preprocess(spec)
+        return EncoderInfo(spec, fingerprint, dim, how) if how else None
+    return None
 
 
 def _of_starter(stored: EncoderInfo) -> Verdict:

@@ -31,6 +31,7 @@ from mmsearch.indexing.window import TICK, Window
 from mmsearch.indexing.work_list import Work
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.database import now
+from mmsearch.store.filling import fill_small
 
 if TYPE_CHECKING:
     import numpy as np
@@ -305,6 +306,7 @@ class Indexer:
             self._catalog.contents.drop_released()
             if self._left:
                 self._catalog.files.drop_empty_folders()
+        fill_small(self._catalog)
         if self._stored and not summary.interrupted:
             refresh_vectors(self._catalog, self._stored)
         summary.total = self._catalog.files.count()

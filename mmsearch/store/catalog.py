@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from mmsearch.base.errors import CollectionEmptyError
 from mmsearch.images import formats
+from mmsearch.store import checksums, stored_json
 from mmsearch.store.contents import Contents
 from mmsearch.store.database import Database
 from mmsearch.store.embeddings import EmbeddingTables
@@ -69,9 +70,12 @@ class Catalog:
 
     def add_run(self, started_at: str, summary: dict[str, Any]) -> None:
         """Remember what an index run did."""
-        self.database.run("INSERT INTO runs (started_at, summary) VALUES (?, ?)", (started_at, json.dumps(summary)))
+        row = (started_at, json.dumps(summary))
+        self.database.run(
+            "INSERT INTO runs (started_at, summary, checksum) VALUES (?, ?, ?)", (*row, checksums.of_row(*row))
+        )
 
     def last_run(self) -> tuple[str, dict[str, Any]] | None:
-        """When the last finished run began, and its summary."""
+        """When the last finished run began, and its summary; None where there was none, or its record is damaged."""
         row = self.database.one("SELECT started_at, summary FROM runs ORDER BY id DESC LIMIT 1")
-        return (row[0], json.loads(row[1])) if row else None
+        return (row[0], stored_json.summary(row[1])) if row and stored_json.reads(stored_json.summary, row[1]) else None

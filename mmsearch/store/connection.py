@@ -50,7 +50,7 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
             return _prepared_for_writing(open_file(path, "rw"), path)
         if not path.exists():
             raise CollectionNotFoundError(f"no collection at {folder}", "run `mmsearch index DIR` first")
-        connection = _open_for_reading(path)
+        connection = open_for_reading(path)
         with _closed_on_error(connection):
             if identity.check(connection, path) == schema.VERSION:
                 return connection
@@ -109,7 +109,8 @@ def _translate(message: str, folder: Path) -> MMSearchError:
     if "readonly" in message or "read-only" in message or "unable to open" in message:
         hint = "check its permissions, or choose another: -C"
         return StorageError(f"the collection at {folder} cannot be written", hint)
-    return StorageError(f"the catalog in {folder} cannot be used ({message})")
+    hint = "`mmsearch doctor` says what is wrong with it"
+    return StorageError(f"the catalog in {folder} cannot be used ({message})", hint)
 
 
 def refuse_foreign(folder: Path, *, is_new: bool = False) -> None:
@@ -175,7 +176,7 @@ def open_file(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _open_for_reading(path: Path) -> sqlite3.Connection:
+def open_for_reading(path: Path) -> sqlite3.Connection:
     """Open read-only, also where the folder cannot be written, or is not to be because it is somebody else's.
 
     SQLite reads a WAL database through an index in shared memory, which it makes in the folder. Where it cannot, a

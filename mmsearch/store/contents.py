@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mmsearch.base.records import ImageFacts
-from mmsearch.store import schema
+from mmsearch.store import checksums, schema
 from mmsearch.store.database import Database, marks
 from mmsearch.store.encoders import Encoders
 from mmsearch.store.lists import Lists
@@ -32,11 +32,10 @@ class Contents:
 
     def add(self, content_hash: bytes, facts: ImageFacts) -> int:
         """Store a content that is not known yet; returns its id."""
-        fields = asdict(facts)
-        return self._db.insert(
-            f"INSERT INTO contents (hash, {', '.join(fields)}) VALUES (?, {marks(fields)})",
-            (content_hash, *fields.values()),
-        )
+        fields = {"hash": content_hash, **asdict(facts)}
+        fields["checksum"] = checksums.of_row(*fields.values())
+        sql = f"INSERT INTO contents ({', '.join(fields)}) VALUES ({marks(fields)})"
+        return self._db.insert(sql, fields.values())
 
     def ids(self, selection: Selection) -> NDArray[np.int64]:
         """Ids of all contents with a selected file, ascending, int64 (n,)."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.store import checksums, schema
 from mmsearch.store import connection as database
-from mmsearch.store import schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,8 @@ class Database:
 
     def set_meta(self, key: str, value: str) -> None:
         """Set a fact about the whole collection."""
-        self.run("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        row = (key, value, checksums.of_row(key, value))
+        self.run("INSERT OR REPLACE INTO meta (key, value, checksum) VALUES (?, ?, ?)", row)
 
     def run(self, sql: str, values: Iterable[Any] = ()) -> int:
         """Run a statement; how many rows it changed."""
@@ -91,6 +92,10 @@ class Database:
         """Make the empty table that an encoder's embeddings go to."""
         schema.create_embeddings_table(self._connection, encoder_id)
 
+    def embeddings_tables(self) -> list[str]:
+        """The tables of embeddings that there are, whether an encoder has them or not."""
+        return schema.embeddings_tables(self._connection)
+
     def shrink(self) -> None:
         """Give the room of what was dropped back to the disk: writes everything that is left. Not in a transaction."""
         self.all("VACUUM")
@@ -105,6 +110,20 @@ class Database:
         """All rows. Raises `StorageError`."""
         with database.translated(self.folder):
             return self._connection.execute(sql, tuple(values)).fetchall()
+
+    @contextmanager
+    def damaged_text(self) -> Iterator[None]:
+        """Inside, text that is not UTF-8 is read too: its stray bytes become surrogate escapes."""
+        before, self._connection.text_factory = self._connection.text_factory, _tolerant
+        try:
+            yield
+        finally:
+            self._connection.text_factory = before
+
+    def each(self, sql: str, values: Iterable[Any] = ()) -> Iterator[Any]:
+        """The rows one by one, however many there are. Raises `StorageError`."""
+        with database.translated(self.folder):
+            yield from self._connection.execute(sql, tuple(values))
 
     def count(self, sql: str, values: Iterable[Any] = ()) -> int:
         """The number that a query of one row and column gives."""
@@ -123,9 +142,24 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _tolerant(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
+
+
 def chunks(ids: Sequence[int]) -> Iterator[list[int]]:
     for start in range(0, len(ids), _CHUNK):
         yield [int(number) for number in ids[start : start + _CHUNK]]
+
+
+def where(columns: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """The SQL condition that columns have these values, and the values to bind; text may have surrogate escapes."""
+    parts = [
+        f"{name} = CAST(? AS TEXT)" if isinstance(value, str) else f"{name} = ?" for name, value in columns.items()
+    ]
+    bound = [
+        value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value for value in columns.values()
+    ]
+    return " AND ".join(parts), bound
 
 
 def marks(values: Iterable[Any]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.base.errors import StorageError
-from mmsearch.store import schema
+from mmsearch.store import checksums, schema
 from mmsearch.store.database import Database, chunks, marks
 from mmsearch.store.encoders import StoredEncoder
 from mmsearch.store.vector_files import VectorFiles
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     # Content ids (n,) and their embeddings (n, dim).
     Embeddings = tuple[NDArray[np.int64], NDArray[np.float32]]
 
+
+# Embeddings whose checksums are computed while a question waits: 0.5 ms for so many. It has a few hundred candidates.
+_MOST_CHECKED = 1_000
 
 # SQLite's largest row id.
 _LARGEST_ID = 2**63 - 1
@@ -38,15 +41,25 @@ class EmbeddingTables:
         table = schema.embeddings_table(encoder_id)
         if self._db.one("SELECT 1 FROM vector_files WHERE encoder_id = ? AND watermark >= ?", (encoder_id, content_id)):
             self._vector_files.drop(encoder_id)
-        self._db.run(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (content_id, vector.astype("<f2").tobytes()))
+        data = vector.astype("<f2").tobytes()
+        row = (content_id, data, checksums.of_vector(content_id, data))
+        self._db.run(f"INSERT OR REPLACE INTO {table} (content_id, vector, checksum) VALUES (?, ?, ?)", row)
 
     def of(self, encoder: StoredEncoder, content_ids: Sequence[int]) -> Embeddings:
-        """Ids (n,) ascending and embeddings (n, dim) float32 of those contents that have one."""
+        """Ids (n,) ascending and embeddings (n, dim) float32 of those contents that have one.
+
+        Raises `StorageError` where one is damaged; of more than `_MOST_CHECKED`, only sizes are looked at.
+        """
         table = schema.embeddings_table(encoder.id)
-        rows: list[tuple[int, bytes]] = []
+        rows: list[tuple[int, bytes, int | None]] = []
         for part in chunks(sorted(content_ids)):
-            sql = f"SELECT content_id, vector FROM {table} WHERE content_id IN ({marks(part)}) ORDER BY content_id"
-            rows += self._db.all(sql, part)
+            marked = f"WHERE content_id IN ({marks(part)}) ORDER BY content_id"
+            rows += self._db.all(f"SELECT content_id, vector, checksum FROM {table} {marked}", part)
+        if len(rows) <= _MOST_CHECKED and any(
+            checksum is not None and checksum != checksums.of_vector(number, vector)
+            for number, vector, checksum in rows
+        ):
+            raise _damaged()
         return _matrix(rows, encoder.info.dim)
 
     def after(
@@ -109,11 +122,15 @@ class EmbeddingTables:
         )
 
 
-def _matrix(rows: Sequence[tuple[int, bytes]], dim: int) -> Embeddings:
+def _matrix(rows: Sequence[tuple[Any, ...]], dim: int) -> Embeddings:
     import numpy as np
 
     ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
     data = b"".join(row[1] for row in rows)
     if len(data) != 2 * dim * len(rows):
-        raise StorageError("an embedding in the catalog is damaged", "`mmsearch doctor --repair` repairs it")
+        raise _damaged()
     return ids, np.frombuffer(data, "<f2").reshape(len(rows), dim).astype(np.float32)
+
+
+def _damaged() -> StorageError:
+    return StorageError("an embedding in the catalog is damaged", "`mmsearch doctor --repair` repairs it")

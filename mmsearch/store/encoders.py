@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmsearch.base.records import EncoderInfo, Preprocess
-from mmsearch.store import schema
+from mmsearch.base.errors import StorageError
+from mmsearch.base.records import EncoderInfo
+from mmsearch.base.text import one_line
+from mmsearch.store import checksums, schema, stored_json
 from mmsearch.store.database import Database, now
 
 _CURRENT, _UNFINISHED = "encoder", "reindex"
@@ -89,9 +91,10 @@ class Encoders:
         return _encoder(row) if row else None
 
     def _add(self, info: EncoderInfo) -> StoredEncoder:
+        row = (info.spec, info.fingerprint, info.dim, json.dumps(info.preprocess.to_json()))
         number = self._db.insert(
-            "INSERT INTO encoders (spec, fingerprint, dim, preprocess, created_at) VALUES (?, ?, ?, ?, ?)",
-            (info.spec, info.fingerprint, info.dim, json.dumps(info.preprocess.to_json()), now()),
+            "INSERT INTO encoders (spec, fingerprint, dim, preprocess, created_at, checksum) VALUES (?, ?, ?, ?, ?, ?)",
+            (*row, now(), checksums.of_row(*row)),
         )
         self._db.create_embeddings_table(number)
         return StoredEncoder(number, info)
@@ -99,4 +102,7 @@ class Encoders:
 
 def _encoder(row: Sequence[Any]) -> StoredEncoder:
     number, spec, fingerprint, dim, preprocess = row
-    return StoredEncoder(number, EncoderInfo(spec, fingerprint, dim, Preprocess.from_json(json.loads(preprocess))))
+    if not stored_json.is_dim(dim) or not stored_json.reads(stored_json.preprocess, preprocess):
+        what = f"what the catalog knows of its model {one_line(spec)} is damaged"
+        raise StorageError(what, "`mmsearch doctor --repair` repairs it")
+    return StoredEncoder(number, EncoderInfo(spec, fingerprint, dim, stored_json.preprocess(preprocess)))

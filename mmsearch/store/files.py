@@ -9,6 +9,7 @@ from typing import Any
 
 from mmsearch.base.file_state import State
 from mmsearch.base.records import FileRecord, ImageFacts, ImageRecord
+from mmsearch.store import checksums
 from mmsearch.store.contents import Contents
 from mmsearch.store.database import Database, chunks, marks
 from mmsearch.store.lists import Lists, below
@@ -25,6 +26,9 @@ _ALL = Selection()
 # What is wrong in a name: a separator, a NUL, or that there is nothing but up to two dots; and what stands for it.
 _NO_NAME = re.compile(rb"[/\0]|^\.{0,2}$" if os.sep == "/" else rb"[/\\\0]|^\.{0,2}$")
 _STAND_IN = "\ufffd".encode()
+
+# Files that are listed at a time.
+_PAGE = 1_000
 
 
 class Files:
@@ -92,11 +96,14 @@ class Files:
         folder, name = self._folder_and_name(record.path)
         before = self._db.one("SELECT content_id FROM images WHERE folder_id = ? AND name = ?", (folder, name))
         self._db.run(
-            "INSERT INTO images (folder_id, name, size, mtime_ns, ctime_ns, inode, content_id)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (folder_id, name)"
+            "INSERT INTO images (folder_id, name, size, mtime_ns, ctime_ns, inode, content_id, checksum)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (folder_id, name)"
             " DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,"
-            " inode = excluded.inode, content_id = excluded.content_id",
-            (folder, name, record.size, record.mtime_ns, record.ctime_ns, record.inode, content_id),
+            " inode = excluded.inode, content_id = excluded.content_id, checksum = excluded.checksum",
+            (
+                *(folder, name, record.size, record.mtime_ns, record.ctime_ns, record.inode, content_id),
+                checksums.of_row(folder, name, content_id),
+            ),
         )
         self._db.run("DELETE FROM failures WHERE folder_id = ? AND name = ?", (folder, name))
         if before and before[0] != content_id:
@@ -116,11 +123,9 @@ class Files:
         if retry and not content_hash and known == (True,):  # it was no image, and nobody knows of another content
             return False
         state = (record.size, -1 if retry else record.mtime_ns, record.ctime_ns, record.inode)
-        self._db.run(
-            "INSERT OR REPLACE INTO failures (folder_id, name, size, mtime_ns, ctime_ns, inode, reason, ignored)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (folder, name, *state, reason, ignored),
-        )
+        row = (folder, name, *state, reason, ignored, checksums.of_row(folder, name, reason, ignored))
+        columns = "folder_id, name, size, mtime_ns, ctime_ns, inode, reason, ignored, checksum"
+        self._db.run(f"INSERT OR REPLACE INTO failures ({columns}) VALUES ({marks(row)})", row)
         before = self._hash_of(folder, name)
         if before is not None and not ignored and content_hash in (b"", before):
             return True
@@ -201,6 +206,28 @@ class Files:
         order = f"ORDER BY {DATE} DESC, folders.path, images.name LIMIT ?"
         return [_image(row) for row in self._db.all(f"SELECT {_IMAGE_COLUMNS} WHERE {where} {order}", [*values, limit])]
 
+    def hashes(self) -> Iterator[tuple[int, FileRecord, str]]:
+        """The id, the state and the content's hash (hex) of each indexed file, but for those to be read again anyway.
+
+        They come some at a time, so that nothing is locked while the caller works.
+        """
+        last = 0
+        sql = (
+            "SELECT images.id, path, name, size, mtime_ns, hash FROM images"
+            " JOIN folders ON folders.id = folder_id JOIN contents ON contents.id = content_id"
+            " WHERE images.id > ? AND mtime_ns != -1 ORDER BY images.id LIMIT ?"
+        )
+        while rows := self._db.all(sql, (last, _PAGE)):
+            for number, folder, name, size, mtime_ns, content_hash in rows:
+                path = os.path.join(os.fsdecode(folder), os.fsdecode(name))
+                yield number, FileRecord(path, size, mtime_ns), content_hash.hex()
+            last = rows[-1][0]
+
+    def read_again(self, numbers: Sequence[int]) -> None:
+        """Have the next run read files again, whatever their size and time."""
+        for part in chunks(numbers):
+            self._db.run(f"UPDATE images SET mtime_ns = -1 WHERE id IN ({marks(part)})", part)
+
     def count(self, folder: str | None = None) -> int:
         """How many files are indexed, in all or at and below a folder."""
         if folder is None:
@@ -228,7 +255,8 @@ class Files:
         folder, name = os.path.split(path)
         number = self.folder_id(folder)
         if number is None:
-            number = self._db.insert("INSERT INTO folders (path) VALUES (?)", (os.fsencode(folder),))
+            row = (os.fsencode(folder), checksums.of_row(os.fsencode(folder)))
+            number = self._db.insert("INSERT INTO folders (path, checksum) VALUES (?, ?)", row)
         return number, os.fsencode(name)
 
     def _hash_of(self, folder: int, name: bytes) -> bytes | None:

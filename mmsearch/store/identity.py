@@ -16,7 +16,7 @@ from mmsearch.base.errors import StorageError
 from mmsearch.store import schema
 
 # Definitions by kind (`table`) and name: a trigger may have the name of a table.
-_Definitions = dict[tuple[str, str], str]
+Definitions = dict[tuple[str, str], str]
 
 # SQLite's own tables, which it makes where it needs them, the last ones for `ANALYZE`.
 _OF_SQLITE = {("table", name) for name in ("sqlite_sequence", "sqlite_stat1", "sqlite_stat4")}
@@ -36,9 +36,9 @@ def check_owner(connection: sqlite3.Connection, path: Path) -> bool:
     application_id = _pragma(connection, "application_id")
     if application_id == schema.APPLICATION_ID:
         return False
-    definitions = {} if application_id else _definitions(connection)
-    is_empty = not (application_id or definitions or _pragma(connection, "user_version"))
-    if not is_empty and definitions.get(_LEDGER) != _made_by(schema.MIGRATIONS[:1])[_LEDGER]:
+    found = {} if application_id else definitions(connection)
+    is_empty = not (application_id or found or _pragma(connection, "user_version"))
+    if not is_empty and found.get(_LEDGER) != _made_by(schema.MIGRATIONS[:1])[_LEDGER]:
         raise StorageError(f"{path} is the database of another program", "choose another place with -C")
     return is_empty
 
@@ -52,8 +52,8 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
     check_owner(connection, path)
     schema.check_version(connection, str(path.parent))
     version = schema.version_of(connection)
-    found = _definitions(connection)
-    wanted = _wanted(version, found)
+    found = definitions(connection)
+    wanted = wanted_beside(found, version)
     for kind, name in sorted(found.keys() | wanted.keys()):
         if (kind, name) not in found:
             raise _refusal(path, f"lacks the {kind} {name!r}")
@@ -63,7 +63,7 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _refusal(path: Path, what: str) -> StorageError:
-    hint = "`mmsearch doctor --repair` copies what is good of it into a new one"
+    hint = "`mmsearch doctor --repair` takes it out, or copies what is good into a new catalog"
     return StorageError(f"the catalog in {path.parent} {what}", hint)
 
 
@@ -72,13 +72,13 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return value
 
 
-def _definitions(connection: sqlite3.Connection) -> _Definitions:
+def definitions(connection: sqlite3.Connection) -> Definitions:
     """All but what SQLite makes by itself. Blanks count as one, whatever was between the words."""
     rows = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
     return {(kind, name): " ".join(str(sql).split()) for kind, name, sql in rows if (kind, name) not in _OF_SQLITE}
 
 
-def _wanted(version: int, found: _Definitions) -> _Definitions:
+def wanted_beside(found: Definitions, version: int) -> Definitions:
     """What a catalog of a schema version holds, with those tables of embeddings that were found."""
     wanted = dict(_made_by(schema.MIGRATIONS[:version]))
     embeddings = wanted.pop(("table", _SAMPLE), "")
@@ -89,11 +89,12 @@ def _wanted(version: int, found: _Definitions) -> _Definitions:
 
 
 @lru_cache
-def _made_by(migrations: tuple[tuple[str, str], ...]) -> _Definitions:
+def _made_by(migrations: tuple[tuple[str, str], ...]) -> Definitions:
     """What these migrations make, and the table of embeddings of the encoder 1. Takes 0.3 ms."""
-    with closing(sqlite3.connect(":memory:")) as made:
-        for number, (_, script) in enumerate(migrations):
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
+        for number, (name, script) in enumerate(migrations):
             made.executescript(script)
             if number == 0:
-                schema.create_embeddings_table(made, 1)
-        return _definitions(made)
+                schema.create_first_embeddings_table(made, _SAMPLE)
+            schema.apply_to_embeddings(made, name)
+        return definitions(made)

@@ -7,7 +7,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from mmsearch.base.errors import StorageError
 from mmsearch.base.records import RootRecord, ScanOptions
+from mmsearch.store import checksums, stored_json
 from mmsearch.store.database import Database, now
 from mmsearch.store.files import Files
 from mmsearch.store.lists import below
@@ -24,7 +26,7 @@ class Roots:
         """All roots by path, with the number of images below each."""
         rows = self._db.all("SELECT id, path, options, offline_since FROM roots ORDER BY path")
         return [
-            RootRecord(number, os.fsdecode(path), _options(options), self._files.count(os.fsdecode(path)), since)
+            RootRecord(number, os.fsdecode(path), _options(path, options), self._files.count(os.fsdecode(path)), since)
             for number, path, options, since in rows
         ]
 
@@ -55,10 +57,11 @@ class Roots:
         """Add a root or change its options; roots below it become part of it, those that are offline when they are
         back."""
         self._db.run("DELETE FROM roots WHERE path > ? AND path < ? AND offline_since IS NULL", below(path))
+        row = (os.fsencode(path), json.dumps(asdict(options)))
         self._db.run(
-            "INSERT INTO roots (path, options, added_at) VALUES (?, ?, ?)"
-            " ON CONFLICT (path) DO UPDATE SET options = excluded.options",
-            (os.fsencode(path), json.dumps(asdict(options)), now()),
+            "INSERT INTO roots (path, options, added_at, checksum) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (path) DO UPDATE SET options = excluded.options, checksum = excluded.checksum",
+            (*row, now(), checksums.of_row(*row)),
         )
 
     def remove(self, path: str) -> None:
@@ -67,10 +70,11 @@ class Roots:
         self._db.run("DELETE FROM roots WHERE path > ? AND path < ?", below(path))
 
 
-def _options(text: str) -> ScanOptions:
-    fields = json.loads(text)
-    fields |= {name: tuple(fields[name]) for name in ("include", "exclude")}
-    return ScanOptions(**fields)
+def _options(path: bytes, text: str) -> ScanOptions:
+    if not stored_json.reads(stored_json.options, text):
+        what = f"the catalog's options of the folder {os.fsdecode(path)} are damaged"
+        raise StorageError(what, "`mmsearch doctor --repair` repairs them")
+    return stored_json.options(text)
 
 
 def _follows(options: str) -> bool:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mmsearch.base.cleaning import ours, remove_ours
 from mmsearch.base.errors import StorageError
+from mmsearch.store import checksums, schema
 from mmsearch.store import connection as database
-from mmsearch.store import schema
 
 # The folder that a new catalog is made in.
 _PREFIX = ".recovering-"
@@ -80,6 +80,11 @@ def _copy_all(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
     target.execute("BEGIN")
     for table in _TABLES:
         _copy(source, target, table)
+    # The catalog may be older than checksums, or have lost the note that some rows are.
+    some_lack = " UNION ALL ".join(f"SELECT 1 FROM {table} WHERE checksum IS NULL" for table in checksums.COVERED)
+    target.execute(
+        f"INSERT OR IGNORE INTO meta (key, value) SELECT ?, 'partial' WHERE EXISTS ({some_lack})", (checksums.PARTIAL,)
+    )
     for (number,) in target.execute("SELECT id FROM encoders").fetchall():
         schema.create_embeddings_table(target, number)
         _copy(source, target, schema.embeddings_table(number))

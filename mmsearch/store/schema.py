@@ -4,7 +4,8 @@ A migration never changes once released: a collection of any version is brought 
 one transaction. `PRAGMA user_version` is the version; the table `migrations` is the ledger of when each was applied.
 
 Names of files and folders are BLOBs (the bytes of the file system). Times are ISO 8601 in UTC. Embeddings are
-little-endian float16, L2-normalised, in one table an encoder: `embeddings_<encoder id>`.
+little-endian float16, L2-normalised, in one table an encoder: `embeddings_<encoder id>`. `checksum` is of the columns
+that `mmsearch.store.checksums` names.
 """
 
 from __future__ import annotations
@@ -119,7 +120,28 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ALTER TABLE failures ADD COLUMN inode INTEGER;
         """,
     ),
+    (
+        "checksums",
+        """
+        -- Adding a column writes no row: those that were there before have no checksum until they are given one, which
+        -- `meta` says.
+        ALTER TABLE meta ADD COLUMN checksum INTEGER;
+        ALTER TABLE roots ADD COLUMN checksum INTEGER;
+        ALTER TABLE folders ADD COLUMN checksum INTEGER;
+        ALTER TABLE contents ADD COLUMN checksum INTEGER;
+        ALTER TABLE images ADD COLUMN checksum INTEGER;
+        ALTER TABLE failures ADD COLUMN checksum INTEGER;
+        ALTER TABLE encoders ADD COLUMN checksum INTEGER;
+        ALTER TABLE vector_files ADD COLUMN checksum INTEGER;
+        ALTER TABLE runs ADD COLUMN checksum INTEGER;
+        INSERT INTO meta (key, value) SELECT 'checksums', 'partial' WHERE EXISTS
+            (SELECT 1 FROM encoders UNION ALL SELECT 1 FROM roots UNION ALL SELECT 1 FROM folders);
+        """,
+    ),
 )
+
+# What a migration, by its name, does to each table of embeddings besides.
+_ON_EMBEDDINGS = {"checksums": "ALTER TABLE {table} ADD COLUMN checksum INTEGER"}
 
 VERSION = len(MIGRATIONS)
 
@@ -130,11 +152,24 @@ def embeddings_table(encoder_id: int) -> str:
 
 
 def create_embeddings_table(connection: sqlite3.Connection, encoder_id: int) -> None:
-    """Make the table for a new encoder."""
+    """Make the table for a new encoder, as the first schema had it and later migrations have changed it."""
+    create_first_embeddings_table(connection, embeddings_table(encoder_id))
+    for statement in _ON_EMBEDDINGS.values():
+        connection.execute(statement.format(table=embeddings_table(encoder_id)))
+
+
+def create_first_embeddings_table(connection: sqlite3.Connection, table: str) -> None:
+    """Make a table of embeddings as the first schema had it."""
     connection.execute(
-        f"CREATE TABLE {embeddings_table(encoder_id)} ("
+        f"CREATE TABLE {table} ("
         "content_id INTEGER PRIMARY KEY REFERENCES contents (id) ON DELETE CASCADE, vector BLOB NOT NULL) STRICT"
     )
+
+
+def embeddings_tables(connection: sqlite3.Connection) -> list[str]:
+    """The tables of embeddings that there are, whether an encoder has them or not."""
+    sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'embeddings_[0-9]*' ORDER BY name"
+    return [name for (name,) in connection.execute(sql) if name.removeprefix("embeddings_").isdecimal()]
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -170,8 +205,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     try:
         done = version_of(connection)
         for number, (name, script) in enumerate(MIGRATIONS[done:], done + 1):
-            for statement in _statements(script):
-                connection.execute(statement)
+            apply(connection, name, script)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", (number, name, now))
         connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -181,6 +215,20 @@ def migrate(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:  # a full disk has ended it already
             connection.execute("ROLLBACK")
         raise
+
+
+def apply(connection: sqlite3.Connection, name: str, script: str) -> None:
+    """Do what one of `MIGRATIONS` does, in the open transaction."""
+    for statement in _statements(script):
+        connection.execute(statement)
+    apply_to_embeddings(connection, name)
+
+
+def apply_to_embeddings(connection: sqlite3.Connection, name: str) -> None:
+    """Do what the migration of this name does to tables of embeddings."""
+    if name in _ON_EMBEDDINGS:
+        for table in embeddings_tables(connection):
+            connection.execute(_ON_EMBEDDINGS[name].format(table=table))
 
 
 def _statements(script: str) -> list[str]:

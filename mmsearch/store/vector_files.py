@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from mmsearch.store import checksums
 from mmsearch.store.database import Database, marks, now
 
 
@@ -56,8 +57,9 @@ class VectorFiles:
         """Make a complete file the current one; a new `main` file replaces a `recent` one too."""
         if file.part == "main":
             self._db.run("DELETE FROM vector_files WHERE encoder_id = ?", (encoder_id,))
-        row = (encoder_id, *astuple(file), now())
-        self._db.run(f"INSERT OR REPLACE INTO vector_files VALUES ({marks(row)})", row)
+        row = {"encoder_id": encoder_id, **asdict(file), "created_at": now()}
+        row["checksum"] = checksums.of_row(*(row[name] for name in checksums.COVERED["vector_files"]))
+        self._db.run(f"INSERT OR REPLACE INTO vector_files ({', '.join(row)}) VALUES ({marks(row)})", row.values())
 
     def drop(self, encoder_id: int) -> None:
         """Forget the files, so that searches go through the catalog until they are made again."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mmsearch.base.records import EncoderInfo, ScanOptions
 from mmsearch.indexing.refresh import refresh_vectors
+from mmsearch.store import checksums
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.schema import embeddings_table
 
@@ -66,19 +67,25 @@ def fill(folder: Path, info: EncoderInfo, space: Space, rows: int) -> None:
         connection.execute("BEGIN")
         numbers = range(first + 1, first + 1 + len(vectors))
         folders = [(number, f"{ROOT}/{number:05d}".encode()) for number in {_folder(row) for row in numbers}]
-        connection.executemany("INSERT OR IGNORE INTO folders (id, path) VALUES (?, ?)", folders)
         connection.executemany(
-            "INSERT INTO contents (id, hash, width, height, format) VALUES (?, ?, 500, 375, 'JPEG')",
-            ((row, row.to_bytes(16, "big")) for row in numbers),
+            "INSERT OR IGNORE INTO folders (id, path, checksum) VALUES (?, ?, ?)",
+            ((number, path, checksums.of_row(path)) for number, path in folders),
         )
+        facts = (500, 375, "JPEG", None, None, None, None)
         connection.executemany(
-            "INSERT INTO images (id, folder_id, name, size, mtime_ns, content_id) VALUES (?, ?, ?, 50000, 1, ?)",
-            ((row, _folder(row), f"{row:08d}.jpg".encode(), row) for row in numbers),
+            "INSERT INTO contents (id, hash, width, height, format, checksum) VALUES (?, ?, 500, 375, 'JPEG', ?)",
+            ((row, key, checksums.of_row(key, *facts)) for row in numbers if (key := row.to_bytes(16, "big"))),
         )
-        half = vectors.astype("<f2")
+        columns = "id, size, mtime_ns, folder_id, name, content_id, checksum"
+        names = ((row, (_folder(row), f"{row:08d}.jpg".encode(), row)) for row in numbers)
         connection.executemany(
-            f"INSERT INTO {embeddings_table(encoder.id)} VALUES (?, ?)",
-            ((row, vector.tobytes()) for row, vector in zip(numbers, half, strict=True)),
+            f"INSERT INTO images ({columns}) VALUES (?, 50000, 1, ?, ?, ?, ?)",
+            ((row, *place, checksums.of_row(*place)) for row, place in names),
+        )
+        data = ((row, vector.tobytes()) for row, vector in zip(numbers, vectors.astype("<f2"), strict=True))
+        connection.executemany(
+            f"INSERT INTO {embeddings_table(encoder.id)} (content_id, vector, checksum) VALUES (?, ?, ?)",
+            ((row, vector, checksums.of_vector(row, vector)) for row, vector in data),
         )
         connection.execute("COMMIT")
     connection.close()

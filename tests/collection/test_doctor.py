@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from catalogs import edited, seal
 from command import Command
 
 from mmsearch import Collection
@@ -21,28 +22,19 @@ from mmsearch.base.paths import make_private
 from mmsearch.base.records import EncoderInfo
 from mmsearch.encoders import health, starter
 from mmsearch.encoders.export import folder as export_folder
-from mmsearch.store import lock
+from mmsearch.store import checksums, lock, schema
 from mmsearch.store.connection import CATALOG_NAME
 
-ALL = ["permissions", "catalog", "references", "contents", "embeddings", "vectors", "model", "leftovers"]
+ALL = [
+    "permissions", "schema", "catalog", "rows", "models", "references", "contents", "embeddings", "vectors", "model",
+    "leftovers",
+]  # fmt: skip
 
 
 @pytest.fixture
 def place(indexed: Path, tmp_path: Path) -> Path:
     """A collection to damage."""
     return Path(shutil.copytree(indexed, tmp_path / "damaged"))
-
-
-@contextmanager
-def edited(place: Path, *, enforce: bool = False) -> Iterator[sqlite3.Connection]:
-    """The catalog, open to any edit."""
-    database = sqlite3.connect(place / CATALOG_NAME, isolation_level=None)
-    try:
-        database.execute(f"PRAGMA foreign_keys = {int(enforce)}")
-        yield database
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    finally:
-        database.close()
 
 
 def sql(*statements: str) -> Callable[[Path], None]:
@@ -92,6 +84,22 @@ def scale_an_embedding(factor: float) -> Callable[[Path], None]:
     return damage
 
 
+def flip_in_an_embedding(place: Path) -> None:
+    with edited(place) as database:
+        (data,) = database.execute("SELECT vector FROM embeddings_1 WHERE content_id = 3").fetchone()
+        flipped = bytearray(data)
+        flipped[100] ^= 1
+        database.execute("UPDATE embeddings_1 SET vector = ? WHERE content_id = 3", (bytes(flipped),))
+
+
+def formats_by_a_number(place: Path) -> None:
+    """What another fact of the collection may be, with the right checksum."""
+    with edited(place) as database:
+        database.execute("INSERT INTO meta (key, value) VALUES ('formats', '7')")
+        checksum = checksums.of_row("formats", "7")
+        database.execute("UPDATE meta SET checksum = ? WHERE key = 'formats'", (checksum,))
+
+
 def not_a_number(place: Path) -> None:
     with edited(place) as database:
         (data,) = database.execute("SELECT vector FROM embeddings_1 WHERE content_id = 3").fetchone()
@@ -109,6 +117,8 @@ def bad_index(place: Path) -> None:
         good = "CREATE INDEX images_by_content ON images (content_id)"
         database.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'images_by_content'", (good,))
 
+
+FAILURE = "failures (folder_id, name, size, mtime_ns, reason, ignored)"
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], list[str], int]] = {
     # What is done, which checks see it, and how many files have to be indexed again after the repair.
@@ -130,6 +140,93 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], list[str], int]] = {
     "content gone": (sql("DELETE FROM contents WHERE id = 4"), ["references"], 1),
     "folder gone": (sql("DELETE FROM folders"), ["references"], 24),
     "file gone": (sql("DELETE FROM images WHERE id = 6"), ["contents"], 1),
+    # Every kind of column with a value that it cannot have, or another than was written.
+    "model not named": (sql("DELETE FROM meta"), ["models"], 0),
+    "model named that is not there": (sql("UPDATE meta SET value = '7'"), ["rows", "models"], 0),
+    "model named by no number": (sql("UPDATE meta SET value = 'x'"), ["rows", "models"], 0),
+    "unknown fact": (sql("INSERT INTO meta (key, value) VALUES ('evil', '1')"), ["rows"], 0),
+    "formats that there are not": (sql("INSERT INTO meta (key, value) VALUES ('formats', 'none')"), ["rows"], 0),
+    "formats by a number": (formats_by_a_number, ["rows"], 0),
+    "reindex of nothing": (sql("INSERT INTO meta (key, value) VALUES ('reindex', '1')"), ["rows", "models"], 0),
+    "embeddings' table gone": (sql("DROP TABLE embeddings_1"), ["models", "embeddings", "vectors"], 24),
+    "embeddings of no model": (sql("CREATE TABLE embeddings_9 (x)"), ["schema"], 0),
+    "options of a folder cut": (sql("UPDATE roots SET options = '{'"), ["rows"], 0),
+    "options of a folder of another type": (sql("UPDATE roots SET options = '[1]'"), ["rows"], 0),
+    "pattern that is none": (
+        sql("UPDATE roots SET options = json_set(options, '$.include', json('[3]'))"),
+        ["rows"],
+        0,
+    ),
+    "option unknown": (sql("UPDATE roots SET options = json_set(options, '$.evil', 1)"), ["rows"], 0),
+    "folder's options changed": (sql("UPDATE roots SET options = json_set(options, '$.hidden', 1=1)"), ["rows"], 0),
+    "folder with a relative path": (sql("UPDATE roots SET path = x'2e2e'"), ["rows"], 0),
+    "offline since never": (sql("UPDATE roots SET offline_since = 'never'"), ["rows"], 0),
+    "run's summary cut": (sql("UPDATE runs SET summary = '{'"), ["rows"], 0),
+    "run's summary a list": (sql("UPDATE runs SET summary = '[]'"), ["rows"], 0),
+    "run's summary not finite": (sql("UPDATE runs SET summary = '{\"seconds\": Infinity}'"), ["rows"], 0),
+    "run's summary changed": (sql("UPDATE runs SET summary = json_set(summary, '$.new', 99)"), ["rows"], 0),
+    "camera not UTF-8": (sql("UPDATE contents SET camera = CAST(x'ff41' AS TEXT) WHERE id = 2"), ["rows"], 1),
+    "camera with an escape": (sql("UPDATE contents SET camera = char(27) || '[2J' WHERE id = 2"), ["rows"], 1),
+    "format not UTF-8": (sql("UPDATE contents SET format = CAST(x'c3' AS TEXT) WHERE id = 2"), ["rows"], 1),
+    "latitude infinite": (sql("UPDATE contents SET latitude = 9e999 WHERE id = 3"), ["rows"], 1),
+    "longitude beyond": (sql("UPDATE contents SET longitude = -181.5 WHERE id = 3"), ["rows"], 1),
+    "date that is none": (sql("UPDATE contents SET taken_at = '2020-13-40' WHERE id = 3"), ["rows"], 1),
+    "width negative": (sql("UPDATE contents SET width = -1 WHERE id = 3"), ["rows"], 1),
+    "height changed": (sql("UPDATE contents SET height = height + 7 WHERE id = 3"), ["rows"], 1),
+    "hash cut": (sql("UPDATE contents SET hash = x'00' WHERE id = 3"), ["rows"], 1),
+    "name that leads elsewhere": (sql("UPDATE images SET name = x'2e2e2f78' WHERE id = 4"), ["rows"], 1),
+    "name of the folder above": (sql("UPDATE images SET name = x'2e2e' WHERE id = 4"), ["rows"], 1),
+    "name with a NUL": (sql("UPDATE images SET name = x'6100' WHERE id = 4"), ["rows"], 1),
+    "name changed": (sql("UPDATE images SET name = x'6161' WHERE id = 4"), ["rows"], 1),
+    "size negative": (sql("UPDATE images SET size = -1 WHERE id = 4"), ["rows"], 1),
+    "file of another image": (sql("UPDATE images SET content_id = 3 WHERE id = 4"), ["rows", "contents"], 1),
+    "folder's path relative": (sql("UPDATE folders SET path = x'61'"), ["rows"], 24),
+    "folder's path changed": (sql("UPDATE folders SET path = x'2f61'"), ["rows"], 24),
+    "failure not UTF-8": (
+        sql(f"INSERT INTO {FAILURE} VALUES (1, x'61', 1, 1, CAST(x'ff' AS TEXT), 0)"),
+        ["rows"],
+        0,
+    ),
+    "failure that leads elsewhere": (sql(f"INSERT INTO {FAILURE} VALUES (1, x'2f61', 1, 1, '', 0)"), ["rows"], 0),
+    "released that is none": (sql("INSERT INTO released VALUES (-3)"), ["rows", "contents"], 0),
+    "settings of the model cut": (sql("UPDATE encoders SET preprocess = '{'"), ["rows"], 0),
+    "settings of the model changed": (
+        sql("UPDATE encoders SET preprocess = json_set(preprocess, '$.size', 999999999)"),
+        ["rows"],
+        0,
+    ),
+    "no width": (sql("UPDATE encoders SET dim = 0"), ["rows"], 0),
+    "another width": (sql("UPDATE encoders SET dim = dim + 6"), ["rows", "embeddings", "vectors"], 0),
+    "fingerprint changed": (sql("UPDATE encoders SET fingerprint = 'beef'"), ["rows", "model"], 0),
+    "fingerprint that is a path": (sql("UPDATE encoders SET fingerprint = '../x'"), ["rows", "model"], 0),
+    "model's name changed": (sql("UPDATE encoders SET spec = 'local-dir:/tmp/x'"), ["rows"], 0),
+    "searches look into less": (sql("UPDATE vector_files SET probes = 7"), ["vectors"], 0),
+    "vector file elsewhere": (sql("UPDATE vector_files SET name = '../../x'"), ["vectors", "leftovers"], 0),
+    "ledger changed": (sql("UPDATE migrations SET name = 'x'"), ["rows"], 0),
+    "ledger empty": (sql("DELETE FROM migrations"), ["rows"], 0),
+    "next content unknown": (sql("DELETE FROM sqlite_sequence"), ["rows", "vectors"], 0),
+    "no content any more": (sql(f"UPDATE sqlite_sequence SET seq = {2**63 - 1}"), ["rows"], 0),
+    "trigger": (sql("CREATE TRIGGER t AFTER INSERT ON images BEGIN DELETE FROM images; END"), ["schema"], 0),
+    "view": (sql("CREATE VIEW v AS SELECT * FROM images"), ["schema"], 0),
+    "virtual table": (sql("CREATE VIRTUAL TABLE v USING fts5 (x)"), ["schema"], 0),
+    "table that forbids changes": (sql("CREATE TABLE t (x REFERENCES contents (id))"), ["schema"], 0),
+    "index of others": (sql("CREATE INDEX evil ON images (abs(size))"), ["schema"], 0),
+    "table gone": (sql("DROP TABLE runs"), ["schema"], 0),
+    "view in a table's place": (sql("DROP TABLE runs", "CREATE VIEW runs AS SELECT 1 AS id"), ["schema"], 0),
+    "index gone": (sql("DROP INDEX images_by_content"), ["schema"], 0),
+    "table altered": (sql("ALTER TABLE images ADD COLUMN evil TEXT"), ["schema"], 0),
+    "checksum gone": (sql("UPDATE contents SET checksum = NULL WHERE id = 3"), ["rows"], 1),
+    "checksum of an embedding gone": (
+        sql("UPDATE embeddings_1 SET checksum = NULL WHERE content_id = 3"),
+        ["embeddings"],
+        1,
+    ),
+    "embedding with a flipped bit": (flip_in_an_embedding, ["embeddings"], 0),
+    "embedding of another image": (
+        sql("REPLACE INTO embeddings_1 SELECT 3, vector, checksum FROM embeddings_1 WHERE content_id = 4"),
+        ["embeddings"],
+        1,
+    ),
     "released left": (sql("INSERT INTO released VALUES (3)"), ["contents"], 0),
     "files left": (leave_files, ["leftovers"], 0),
     "index amiss": (bad_index, ["catalog"], 0),
@@ -194,6 +291,134 @@ def test_a_search_that_meets_a_damaged_embedding_names_the_cure(command: Command
     sql(f"UPDATE embeddings_1 SET vector = {vector} WHERE content_id = 3")(place)
     outcome = command("query", "a cat", "-C", place)
     assert outcome.code == 1 and "doctor --repair" in outcome.err and outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("damage", [flip_in_an_embedding, scale_an_embedding(1.001)])
+def test_a_search_sees_that_an_embedding_is_not_what_was_written(
+    command: Command, place: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(place)
+    outcome = command("query", "a cat", "-k", 24, "-C", place)
+    assert outcome.code == 1 and "doctor --repair" in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_without_a_model_all_images_are_read_again(command: Command, place: Path, sample_data: Path) -> None:
+    sql("DELETE FROM encoders")(place)
+    assert problems(command("doctor", "-C", place, "--json")) == ["models", "references"]
+    assert command("doctor", "--repair", "-C", place).code == 0
+    assert command("doctor", "-C", place).code == 0
+    summary = command("index", sample_data, "--model", "starter", "-C", place, "--json").json
+    assert (summary["encoded"], summary["total"]) == (24, 24)
+    assert command("query", "a cat", "-C", place, "--paths", "-k", 1).out.endswith("cat.jpg\n")
+
+
+def test_the_model_with_the_most_embeddings_becomes_the_collections(command: Command, place: Path) -> None:
+    with edited(place) as database:
+        columns = "spec, fingerprint, dim, preprocess, created_at"
+        database.execute(
+            f"INSERT INTO encoders ({columns}) SELECT 'clip', 'beef', 8, preprocess, created_at FROM encoders"
+        )
+        seal(database, "encoders")
+        schema.create_embeddings_table(database, 2)
+        database.execute("DELETE FROM meta")
+    told = command("doctor", "--repair", "-C", place).out
+    assert "starter is the collection's model" in told
+    assert command("query", "a cat", "-C", place, "--paths", "-k", 1).out.endswith("cat.jpg\n")
+
+
+def test_a_model_that_nobody_knows_goes_with_its_embeddings(command: Command, place: Path, sample_data: Path) -> None:
+    sql("UPDATE encoders SET spec = 'what is this', fingerprint = 'beef', preprocess = '{'")(place)
+    repaired = command("doctor", "--repair", "-C", place)
+    assert repaired.code == 0 and "dropped with its embeddings" in repaired.out
+    assert command("doctor", "-C", place).code == 0
+    assert command("index", sample_data, "--model", "starter", "-C", place, "--json").json["encoded"] == 24
+
+
+def test_tables_of_others_are_named_and_kept_beside_a_new_catalog(command: Command, place: Path) -> None:
+    sql("CREATE TABLE mine (x)", "INSERT INTO mine VALUES (1)")(place)
+    outcome = command("doctor", "--repair", "-C", place)
+    assert outcome.code == 0 and "table mine is not mmsearch's" in outcome.out
+    database = sqlite3.connect(min(place.glob(f"{CATALOG_NAME}.damaged-*")))
+    assert database.execute("SELECT * FROM mine").fetchall() == [(1,)]
+    database.close()
+
+
+def test_a_trigger_is_dropped_and_nothing_else_changes(command: Command, place: Path) -> None:
+    run = command("info", "-C", place, "--json").json["last_run"]
+    sql("CREATE TRIGGER runs AFTER INSERT ON runs BEGIN DELETE FROM images; END")(place)
+    assert command("info", "-C", place).code == 1
+    outcome = command("doctor", "--repair", "-C", place)
+    assert outcome.code == 0 and "trigger runs: dropped" in outcome.out
+    assert command("info", "-C", place, "--json").json["last_run"] == run
+    assert not list(place.glob(f"{CATALOG_NAME}.damaged-*"))
+
+
+def test_damage_that_a_reader_meets_is_one_line(command: Command, place: Path) -> None:
+    for statement, arguments in {
+        "UPDATE roots SET options = '{'": ["info"],
+        "UPDATE encoders SET preprocess = 'null'": ["query", "a cat"],
+        "UPDATE encoders SET dim = -1": ["index"],
+        "UPDATE contents SET camera = CAST(x'ff' AS TEXT)": ["query", "a cat"],
+    }.items():
+        copy = Path(shutil.copytree(place, place.with_name("copy")))
+        sql(statement)(copy)
+        outcome = command(*arguments, "-C", copy)
+        assert (outcome.code, outcome.err.count("\n")) == (1, 1), outcome.err
+        assert "mmsearch doctor" in outcome.err and "unexpected" not in outcome.err
+        shutil.rmtree(copy)
+
+
+def test_what_a_damaged_run_did_is_not_shown(command: Command, place: Path) -> None:
+    sql("UPDATE runs SET summary = '[]'")(place)
+    assert command("info", "-C", place, "--json").json["last_run"] is None
+    assert "last run" not in command("info", "-C", place).out
+
+
+def test_json_has_null_for_numbers_that_json_has_not(command: Command, place: Path) -> None:
+    sql("UPDATE contents SET latitude = 9e999, longitude = -9e999")(place)
+    for flag in ("--json", "--jsonl"):
+        told = command("query", "a cat", "-C", place, "-k", 1, flag).out
+        assert "Infinity" not in told
+        found = json.loads(told, parse_constant=lambda word: pytest.fail(word))
+        hit = found["results"][0] if flag == "--json" else found
+        assert (hit["latitude"], hit["longitude"]) == (None, None)
+
+
+# --- the files themselves ---
+
+
+def verified(command: Command, place: Path, *options: str) -> list[tuple[bool, str]]:
+    findings = command("doctor", "--verify", *options, "-C", place, "--json").json["findings"]
+    return [(finding["ok"], finding["text"]) for finding in findings if finding["check"] == "pictures"]
+
+
+def test_files_that_rot_are_found_and_read_again(command: Command, tmp_path: Path, photos: Path) -> None:
+    place = tmp_path / "c"
+    command("index", photos, "--model", "starter", "-C", place)
+    assert verified(command, place) == [(True, "24 images have the bytes that were indexed")]
+    state = (photos / "cat.jpg").stat()
+    data = bytearray((photos / "cat.jpg").read_bytes())
+    data[len(data) // 2] ^= 1
+    (photos / "cat.jpg").write_bytes(data)
+    os.utime(photos / "cat.jpg", ns=(state.st_atime_ns, state.st_mtime_ns))
+    (photos / "dog.jpg").write_bytes((photos / "owl.jpg").read_bytes())
+    (photos / "bee.jpg").unlink()
+    assert command("doctor", "-C", place).code == 0, "only reading shows it"
+    differs, same, later = verified(command, place)
+    assert not differs[0] and differs[1].startswith("1 images differ") and "cat.jpg" in differs[1]
+    assert same == (True, "21 images have the bytes that were indexed")
+    assert later[0] and later[1].startswith("1 have changed, 1 are gone")
+    assert command("doctor", "--verify", "--repair", "-C", place).code == 0
+    assert command("index", photos, "-C", place, "--json").json["changed"] == 2
+    assert [ok for ok, _ in verified(command, place)] == [True]
+
+
+def test_files_in_folders_that_are_offline_are_not_asked_for(command: Command, tmp_path: Path, photos: Path) -> None:
+    place = tmp_path / "c"
+    command("index", photos, "--model", "starter", "-C", place)
+    photos.rename(tmp_path / "away")
+    ((ok, text),) = verified(command, place)
+    assert ok and "24 are in folders that are offline" in text
 
 
 def test_embeddings_to_be_made_again_are_listed_till_then(command: Command, place: Path, sample_data: Path) -> None:
@@ -274,6 +499,7 @@ def test_permissions_are_closed(command: Command, place: Path) -> None:
 def test_another_model_is_told(command: Command, place: Path) -> None:
     with edited(place) as database:
         database.execute("UPDATE encoders SET fingerprint = 'beef'")
+        seal(database, "encoders")
     outcome = command("doctor", "-C", place, "--json")
     assert outcome.code == 1 and problems(outcome) == ["model"]
     assert command("doctor", "--repair", "-C", place).code == 1, "no repair can mend that"
@@ -297,6 +523,7 @@ def other_model(place: Path) -> EncoderInfo:
     """The collection as if clip had made it."""
     with edited(place) as database:
         database.execute("UPDATE encoders SET spec = 'clip', fingerprint = 'beef'")
+        seal(database, "encoders")
     with Collection.open(place) as photos:
         stored = photos._open_reader().encoders.current()
     assert stored is not None

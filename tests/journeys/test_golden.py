@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from catalogs import seal
 from command import Command
 
 from mmsearch import Collection
@@ -91,6 +92,7 @@ def test_embeddings_of_an_earlier_built_in_model_are_brought_up_to_date(command:
     database = sqlite3.connect(place / CATALOG_NAME)
     with database:
         database.execute("UPDATE encoders SET fingerprint = ?, preprocess = ?", earlier)
+        seal(database, "encoders")
     database.close()
     line = "mmsearch: the collection was made with a different version of the model starter than the one on this disk; "
     line += "`mmsearch reindex --model starter` brings it up to date\n"

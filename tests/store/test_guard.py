@@ -50,7 +50,10 @@ def test_the_inner_workings_of_the_file_stay_as_they_are(folder: Path) -> None:
 def test_a_trigger_that_comes_while_a_catalog_is_open_does_nothing(folder: Path) -> None:
     with Catalog(folder, write=True) as catalog:
         with closing(sqlite3.connect(folder / connection.CATALOG_NAME)) as other:
-            other.execute("CREATE TRIGGER evil AFTER INSERT ON contents BEGIN INSERT INTO meta VALUES ('x', 'y'); END")
+            other.execute(
+                "CREATE TRIGGER evil AFTER INSERT ON contents BEGIN"
+                " INSERT INTO meta (key, value) VALUES ('x', 'y'); END"
+            )
         try:
             with catalog.transaction():
                 catalog.contents.add(b"0" * 16, ImageFacts(4, 3, "PNG"))
@@ -64,7 +67,7 @@ def test_references_are_followed_all_the_same(folder: Path) -> None:
     with Catalog(folder, write=True) as catalog, catalog.transaction():
         catalog.database.create_embeddings_table(1)
         number = catalog.contents.add(b"0" * 16, ImageFacts(4, 3, "PNG"))
-        catalog.database.run("INSERT INTO embeddings_1 VALUES (?, x'00')", (number,))
+        catalog.database.run("INSERT INTO embeddings_1 (content_id, vector) VALUES (?, x'00')", (number,))
         catalog.files.put_image(FileRecord("/p/a.png", 1, 1), number)
         catalog.files.remove("/p/a.png")
         assert catalog.contents.drop_released() == 1
@@ -96,8 +99,9 @@ def test_ctrl_c_ends_a_statement(folder: Path, sql: str) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal to another process ends it there")
 def test_ctrl_c_ends_waiting_for_a_lock(folder: Path) -> None:
     with closing(sqlite3.connect(folder / connection.CATALOG_NAME, isolation_level=None)) as other:
-        for statement in ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE", "INSERT INTO meta VALUES ('a', 'b')"):
-            other.execute(statement)
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO meta (key, value) VALUES ('a', 'b')")
         interrupted(folder, "SELECT 1")
 
 

@@ -146,7 +146,7 @@ STRANGE = {
 def test_definitions_that_are_not_ours_are_refused(folder: Path, what: str, write: bool) -> None:
     changed(folder, STRANGE[what])
     before = (folder / connection.CATALOG_NAME).read_bytes()
-    with pytest.raises(StorageError, match=f"the {what}; `mmsearch doctor --repair` copies what is good"):
+    with pytest.raises(StorageError, match=f"the {what}; `mmsearch doctor --repair` takes it out, or copies"):
         Catalog(folder, write=write)
     assert (folder / connection.CATALOG_NAME).read_bytes() == before
 

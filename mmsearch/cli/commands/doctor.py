@@ -14,6 +14,10 @@ def doctor(
         bool,
         typer.Option("--repair", help="Repair what can be repaired; nothing irreplaceable is removed."),
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Also read all indexed images again, and compare them with what was indexed."),
+    ] = False,
     wait: WaitOption = 0.0,
     collection: CollectionOption = None,
     json_output: JsonOption = False,
@@ -22,7 +26,8 @@ def doctor(
 
     Checks the catalog, embeddings, vector files, model, permissions, and leftovers of interrupted runs.
 
-    Reads everything, so it takes minutes for millions of images. Exit code 0 only when all is well.
+    Reads the whole collection, which takes minutes for millions of images; --verify reads these too. Exit code 0 only
+    when all is well.
     """
     from mmsearch.cli.console import dumps, say, tell
     from mmsearch.collection.collection import Collection
@@ -30,7 +35,7 @@ def doctor(
 
     findings = []
     with Collection.open(collection, notice=say) as photos:
-        for finding in photos.doctor(repair=repair, wait=wait):
+        for finding in photos.doctor(repair=repair, verify=verify, wait=wait):
             findings.append(finding)
             if not json_output:
                 state = "ok" if finding.ok else "repaired" if finding.is_well else "problem"

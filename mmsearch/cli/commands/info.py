@@ -73,8 +73,9 @@ def _describe(facts: CollectionInfo) -> list[str]:
             rows.append(("kept model", f"{told}: `mmsearch reindex --drop-old` frees its space"))
     run = facts.last_run
     if run:
-        where = f" on {run['device']} in {run['precision']}" if run["device"] else ""
-        rows.append(("last run", f"{run['started_at']}, {run['encoded']:,} encoded{where}, {run['seconds']:.1f} s"))
+        where = f" on {run['device']} in {run.get('precision')}" if run.get("device") else ""
+        done = f"{run.get('encoded', 0):,} encoded{where}, {run.get('seconds', 0):.1f} s"
+        rows.append(("last run", f"{run['started_at']}, {done}"))
     rows.append(("unreadable", number(len(facts.failures), "file")))
     lines = columns(rows)
     lines += [f"  {path}: {reason}" for path, reason in facts.failures[:_SHOWN_FAILURES]]

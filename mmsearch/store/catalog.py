@@ -78,4 +78,5 @@ class Catalog:
     def last_run(self) -> tuple[str, dict[str, Any]] | None:
         """When the last finished run began, and its summary; None where there was none, or its record is damaged."""
         row = self.database.one("SELECT started_at, summary FROM runs ORDER BY id DESC LIMIT 1")
-        return (row[0], stored_json.summary(row[1])) if row and stored_json.reads(stored_json.summary, row[1]) else None
+        is_whole = row is not None and isinstance(row[0], str) and stored_json.reads(stored_json.summary, row[1])
+        return (row[0], stored_json.summary(row[1])) if is_whole else None

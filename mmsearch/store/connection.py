@@ -86,6 +86,8 @@ def translated(folder: Path) -> Iterator[None]:
         if str(error) in _INTERRUPTED:
             raise KeyboardInterrupt from error
         raise _translate(str(error), folder) from error
+    except UnicodeDecodeError as error:  # what SQLite says of damaged text repeats it, which Python cannot read
+        raise _translate("its text is damaged", folder) from error
     except PermissionError as error:
         raise StorageError(f"no permission to write to {folder}", "choose another place with -C") from error
     except OSError as error:
@@ -131,12 +133,12 @@ def refuse_foreign(folder: Path, *, is_new: bool = False) -> None:
         with closing(open_file(path, "ro&immutable=1")) as connection:
             is_empty = identity.check_owner(connection, path)
             schema.check_version(connection, str(folder))
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if is_new and not _has_log(path) and "not a database" in str(error):
             raise StorageError(f"{path} is not a database", "choose another place with -C") from error
     if is_empty and _has_log(path):  # everything may be in the log, which this leaves there
         mode = "ro&readonly_shm=1" if trust.doubt(folder) else "ro"
-        with suppress(sqlite3.DatabaseError), closing(open_file(path, mode)) as connection:
+        with suppress(sqlite3.DatabaseError, UnicodeDecodeError), closing(open_file(path, mode)) as connection:
             identity.check_owner(connection, path)
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.base.errors import StorageError
 from mmsearch.store import checksums, schema
 from mmsearch.store import connection as database
 
@@ -140,6 +141,15 @@ class Database:
 def now() -> str:
     """The time as the catalog writes it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def damage_told() -> Iterator[None]:
+    """Turn what comes of a damaged row, whose columns may hold anything, into `StorageError`."""
+    try:
+        yield
+    except (TypeError, AttributeError, ValueError) as error:
+        raise StorageError("a row of the catalog is damaged", "`mmsearch doctor --repair` repairs it") from error
 
 
 def _tolerant(text: bytes) -> str:

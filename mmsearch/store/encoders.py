@@ -102,7 +102,8 @@ class Encoders:
 
 def _encoder(row: Sequence[Any]) -> StoredEncoder:
     number, spec, fingerprint, dim, preprocess = row
-    if not stored_json.is_dim(dim) or not stored_json.reads(stored_json.preprocess, preprocess):
-        what = f"what the catalog knows of its model {one_line(spec)} is damaged"
+    is_text = isinstance(spec, str) and isinstance(fingerprint, str)
+    if not is_text or not stored_json.is_dim(dim) or not stored_json.reads(stored_json.preprocess, preprocess):
+        what = f"what the catalog knows of its model {one_line(str(spec))} is damaged"
         raise StorageError(what, "`mmsearch doctor --repair` repairs it")
     return StoredEncoder(number, EncoderInfo(spec, fingerprint, dim, stored_json.preprocess(preprocess)))

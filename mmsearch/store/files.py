@@ -11,7 +11,7 @@ from mmsearch.base.file_state import State
 from mmsearch.base.records import FileRecord, ImageFacts, ImageRecord
 from mmsearch.store import checksums
 from mmsearch.store.contents import Contents
-from mmsearch.store.database import Database, chunks, marks
+from mmsearch.store.database import Database, chunks, damage_told, marks
 from mmsearch.store.lists import Lists, below
 from mmsearch.store.selection import DATE, Selection
 
@@ -47,8 +47,9 @@ class Files:
             "SELECT id, path FROM folders WHERE path = ? OR (path > ? AND path < ?) ORDER BY path",
             (os.fsencode(path), *below(path)),
         )
-        for number, folder in rows:
-            yield number, os.fsdecode(folder)
+        with damage_told():
+            found = [(number, os.fsdecode(folder)) for number, folder in rows]
+        yield from found
 
     def folder_id(self, path: str) -> int | None:
         """The id of a folder with known files."""
@@ -192,8 +193,9 @@ class Files:
             " WHERE CAST(images.name AS TEXT) = CAST(? AS TEXT) COLLATE NOCASE",
             (os.fsencode(name),),
         )
-        for folder, found in rows:
-            yield _path(folder, found)
+        with damage_told():
+            paths = [_path(folder, found) for folder, found in rows]
+        yield from paths
 
     def by_id(self, number: int) -> ImageRecord | None:
         """The indexed file with this id."""
@@ -218,9 +220,12 @@ class Files:
             " WHERE images.id > ? AND mtime_ns != -1 ORDER BY images.id LIMIT ?"
         )
         while rows := self._db.all(sql, (last, _PAGE)):
-            for number, folder, name, size, mtime_ns, content_hash in rows:
-                path = os.path.join(os.fsdecode(folder), os.fsdecode(name))
-                yield number, FileRecord(path, size, mtime_ns), content_hash.hex()
+            with damage_told():
+                found = [
+                    (number, FileRecord(_path(folder, name), size, time), key.hex())
+                    for number, folder, name, size, time, key in rows
+                ]
+            yield from found
             last = rows[-1][0]
 
     def read_again(self, numbers: Sequence[int]) -> None:
@@ -245,7 +250,8 @@ class Files:
             " WHERE NOT ignored ORDER BY path, name LIMIT ?",
             (limit,),
         )
-        return [(_path(path, name), reason) for path, name, reason in rows]
+        with damage_told():
+            return [(_path(path, name), str(reason)) for path, name, reason in rows]
 
     def count_failures(self) -> int:
         """How many files claim to be images and could not be indexed."""
@@ -278,7 +284,9 @@ class Files:
 
 def _image(row: Sequence[Any]) -> ImageRecord:
     number, folder, name, size, mtime_ns, content_id, content_hash, *facts = row
-    return ImageRecord(number, _path(folder, name), size, mtime_ns, content_id, content_hash.hex(), ImageFacts(*facts))
+    with damage_told():
+        state = (int(size), int(mtime_ns), int(content_id))
+        return ImageRecord(number, _path(folder, name), *state, content_hash.hex(), ImageFacts(*facts))
 
 
 def _path(folder: bytes, name: bytes) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from mmsearch.base.errors import StorageError
 from mmsearch.base.records import RootRecord, ScanOptions
 from mmsearch.store import checksums, stored_json
-from mmsearch.store.database import Database, now
+from mmsearch.store.database import Database, damage_told, now
 from mmsearch.store.files import Files
 from mmsearch.store.lists import below
 
@@ -25,10 +25,13 @@ class Roots:
     def all(self) -> list[RootRecord]:
         """All roots by path, with the number of images below each."""
         rows = self._db.all("SELECT id, path, options, offline_since FROM roots ORDER BY path")
-        return [
-            RootRecord(number, os.fsdecode(path), _options(path, options), self._files.count(os.fsdecode(path)), since)
-            for number, path, options, since in rows
-        ]
+        with damage_told():
+            return [
+                RootRecord(
+                    number, os.fsdecode(path), _options(path, options), self._files.count(os.fsdecode(path)), since
+                )
+                for number, path, options, since in rows
+            ]
 
     def stored(self) -> list[tuple[bytes, str]]:
         """Path and options (JSON) of all roots, by path, as they are stored; counts nothing."""
@@ -37,12 +40,14 @@ class Roots:
     def offline(self) -> tuple[str, ...]:
         """Paths of the roots that are marked offline, in byte order; counts nothing."""
         rows = self._db.all("SELECT path FROM roots WHERE offline_since IS NOT NULL ORDER BY path")
-        return tuple(os.fsdecode(path) for (path,) in rows)
+        with damage_told():
+            return tuple(os.fsdecode(path) for (path,) in rows)
 
     def links_followed(self) -> dict[str, bool]:
         """Whether links below each root are followed, by its path (not if its options are damaged); counts nothing."""
         rows = self._db.all("SELECT path, options FROM roots")
-        return {os.fsdecode(path): _follows(options) for path, options in rows}
+        with damage_told():
+            return {os.fsdecode(path): _follows(options) for path, options in rows}
 
     def set_offline(self, offline: Sequence[str], online: Sequence[str]) -> None:
         """Mark roots as offline from now on, unless they have been before, and others as being there."""

@@ -48,7 +48,7 @@ def find(folder: Path) -> Strangers | None:
         with closing(database.open_for_reading(folder / database.CATALOG_NAME)) as connection:
             found = identity.definitions(connection)
             ours = identity.wanted_beside(found, schema.version_of(connection))
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         return None
     strangers = Strangers()
     for (kind, name), sql in found.items():

@@ -33,6 +33,10 @@ class VectorFile:
     digest: str
 
 
+# The types of its fields, in order: what a row holds unless it is damaged.
+_TYPES = (str, str, int, int, int, int, str, int, int, int, int, str, str)
+
+
 class VectorFiles:
     """The current vector files of each encoder. Methods that write expect to be inside a transaction."""
 
@@ -40,18 +44,15 @@ class VectorFiles:
         self._db = database
 
     def of(self, encoder_id: int) -> list[VectorFile]:
-        """The current vector files, `main` first; none before the first was made."""
+        """The current vector files, `main` first; none before the first was made. A damaged row counts as none."""
         columns = ", ".join(field.name for field in fields(VectorFile))
-        return [
-            VectorFile(*row)
-            for row in self._db.all(
-                f"SELECT {columns} FROM vector_files WHERE encoder_id = ? ORDER BY part", (encoder_id,)
-            )
-        ]
+        rows = self._db.all(f"SELECT {columns} FROM vector_files WHERE encoder_id = ? ORDER BY part", (encoder_id,))
+        return [VectorFile(*row) for row in rows if tuple(map(type, row)) == _TYPES]
 
     def names(self) -> list[str]:
         """Names of the vector files of all encoders."""
-        return [name for (name,) in self._db.all("SELECT name FROM vector_files ORDER BY name")]
+        rows = self._db.all("SELECT name FROM vector_files ORDER BY name")
+        return [name for (name,) in rows if isinstance(name, str)]
 
     def put(self, encoder_id: int, file: VectorFile) -> None:
         """Make a complete file the current one; a new `main` file replaces a `recent` one too."""

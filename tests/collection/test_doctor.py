@@ -451,6 +451,22 @@ def table_page(place: Path, table: str) -> int:
         return int(database.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0])
 
 
+def test_a_schema_whose_text_is_damaged_is_one_line(command: Command, place: Path) -> None:
+    """SQLite repeats such text in what it says, and Python cannot read that."""
+    with edited(place):
+        pass
+    path = place / CATALOG_NAME
+    data = path.read_bytes()
+    where = data.index(b"CREATE TABLE runs")
+    path.write_bytes(data[:where] + b"\xe4" + data[where + 1 :])
+    for arguments in (["info"], ["query", "a cat"], ["index"]):
+        outcome = command(*arguments, "-C", place)
+        assert (outcome.code, outcome.err.count("\n")) == (1, 1) and "mmsearch doctor" in outcome.err
+    for options in ([], ["--repair"]):
+        outcome = command("doctor", *options, "-C", place)
+        assert outcome.code == 1 and "problem   catalog" in outcome.out
+
+
 @pytest.mark.parametrize("table", ["embeddings_1", "contents", "runs", "sqlite_autoindex_contents_1", "vector_files"])
 def test_a_damaged_catalog_is_salvaged(command: Command, place: Path, sample_data: Path, table: str) -> None:
     spoiled = spoil(place, 4096 * (table_page(place, table) - 1), 1500)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 import struct
@@ -169,6 +170,47 @@ def test_a_damaged_embedding_is_seen_when_it_is_read(catalog: Catalog) -> None:
     assert catalog.embeddings.of(encoder, [1])[0].tolist() == [1]
     with pytest.raises(StorageError, match="doctor --repair"):
         catalog.embeddings.of(encoder, [1, 2])
+
+
+def define(folder: Path, table: str, sql: str) -> None:
+    """Change what a table is said to be, not what it holds."""
+    with edited(folder) as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", (sql, table))
+
+
+@pytest.mark.parametrize(
+    "table", ["images", "contents", "folders", "roots", "encoders", "vector_files", "runs", "failures"]
+)
+def test_a_row_that_holds_anything_is_an_error_in_words(catalog: Catalog, table: str) -> None:
+    """As after a flip in the head of its record, which says what types its columns have."""
+    fill(catalog)
+    sql = catalog.database.one("SELECT sql FROM sqlite_schema WHERE name = ?", (table,))[0]
+    catalog.close()
+    loose = sql.replace(" NOT NULL", "").replace("STRICT, WITHOUT", "WITHOUT").replace(") STRICT", ")")
+    define(catalog.folder, table, loose)
+    with edited(catalog.folder) as database:
+        keys = ("id", "folder_id", "encoder_id", "content_id", "part", "checksum")
+        for row in database.execute(f"PRAGMA table_info({table})").fetchall():
+            if row[1] not in keys and not (table == "failures" and row[1] == "name"):
+                database.execute(f"UPDATE OR IGNORE {table} SET {row[1]} = NULL")
+    define(catalog.folder, table, sql)
+    with Catalog(catalog.folder, write=True) as damaged:
+        for read in (
+            damaged.roots.all,
+            damaged.roots.offline,
+            damaged.encoders.all,
+            damaged.last_run,
+            damaged.files.failures,
+            lambda: damaged.vector_files.of(1),
+            damaged.vector_files.names,
+            lambda: damaged.files.of_contents([1, 2]),
+            lambda: list(damaged.files.folders_at("/")),
+            lambda: list(damaged.files.hashes()),
+        ):
+            with contextlib.suppress(StorageError):
+                read()
+        assert rows.damages(damaged, table)
 
 
 # --- catalogs from before there were checksums ---

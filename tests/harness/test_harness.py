@@ -11,6 +11,7 @@ from typing import Any
 
 import batch_lines
 import crowd
+import flips
 import hypothesis
 import kill_runs
 import pool
@@ -18,6 +19,7 @@ import pytest
 
 from mmsearch import Collection
 from mmsearch.indexing import refresh
+from mmsearch.store import repair
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +72,34 @@ def test_a_hundred_kills_of_model_files(tmp_path: Path) -> None:
     download, export = kill_models(100, tmp_path)
     assert (download["problems"], download["resumed"] > 10) == ([], True)
     assert (export["problems"], export["left_behind"] > 10) == ([], True)
+
+
+def test_some_flipped_bits(tmp_path: Path) -> None:
+    report = flips.flip_bits(tmp_path, flips=25, seed=7, images=12)
+    assert report.problems == []
+    assert (report.flips, report.crashed, report.silent) == (25, 0, 0)
+    assert report.found >= report.repaired > 3
+
+
+@pytest.mark.slow
+def test_two_thousand_flipped_bits(tmp_path: Path) -> None:
+    report = flips.flip_bits(tmp_path, flips=2_000, seed=2024, images=24)
+    assert report.problems == []
+    assert report.changed > 400
+
+
+def test_the_harness_sees_flips_that_nobody_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The harness for flipped bits can fail."""
+    harness = flips.Harness(tmp_path, seed=1, images=4)
+    bit = harness.bit_of(harness.vector(), 3)
+    harness.flip(bit)
+    assert (harness.report.changed, harness.report.found, harness.report.problems) == (1, 1, [])
+    monkeypatch.setattr(repair.Checks, "damaged_embeddings", lambda self, encoder: iter(()))
+    harness.flip(bit)
+    assert harness.report.silent == 1 and "embeddings_1.vector" in harness.report.problems[0]
+    monkeypatch.setattr(repair.Checks, "complaints", lambda self: 1 // 0)
+    harness.flip(bit)
+    assert harness.report.crashed == 1 and "ZeroDivisionError" in harness.report.problems[1]
 
 
 def check_crowd(report: dict[str, object]) -> None:

@@ -171,9 +171,10 @@ def address(path: Path, mode: str) -> str:
     return f"file:{quote(os.fsencode(path))}?mode={mode}"
 
 
-def open_file(path: Path, mode: str) -> sqlite3.Connection:
-    """Open a database file, whatever is in it, in a mode of SQLite's URIs."""
-    connection = guard.connect(address(path, mode), BUSY_SECONDS)
+def open_file(path: Path, mode: str, *, in_part: bool = False) -> sqlite3.Connection:
+    """Open a database file, whatever is in it, in a mode of SQLite's URIs; with `in_part`, also where only some of its
+    definitions can be read."""
+    connection = guard.connect(address(path, mode), BUSY_SECONDS, in_part=in_part)
     connection.create_function("distance_km", 4, distance, deterministic=True)
     return connection
 

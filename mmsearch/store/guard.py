@@ -28,11 +28,11 @@ _SETTINGS = (
 )
 
 # Flags that Python can set from 3.12 on: no SQL changes the file's inner workings, no trigger runs and no view is read.
-_FLAGS = (
-    ("SQLITE_DBCONFIG_DEFENSIVE", True),
-    ("SQLITE_DBCONFIG_ENABLE_TRIGGER", False),
-    ("SQLITE_DBCONFIG_ENABLE_VIEW", False),
-)
+_FLAGS = {
+    "SQLITE_DBCONFIG_DEFENSIVE": True,
+    "SQLITE_DBCONFIG_ENABLE_TRIGGER": False,
+    "SQLITE_DBCONFIG_ENABLE_VIEW": False,
+}
 
 _WRITES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 _INNER_WORKINGS = {"writable_schema", "schema_version"}
@@ -58,8 +58,12 @@ class PatientConnection(sqlite3.Connection):
                     raise
 
 
-def connect(uri: str, patience: float) -> sqlite3.Connection:
-    """Open a database in autocommit mode, for any thread (one at a time), and wait as long for locks of others."""
+def connect(uri: str, patience: float, *, in_part: bool = False) -> sqlite3.Connection:
+    """Open a database in autocommit mode, for any thread (one at a time), and wait as long for locks of others.
+
+    With `in_part`, a definition that cannot be read does not keep the others from being used. Only for files that are
+    not written to: SQLite takes it as leave to change definitions.
+    """
     connection = sqlite3.connect(
         uri,
         uri=True,
@@ -69,11 +73,13 @@ def connect(uri: str, patience: float) -> sqlite3.Connection:
         factory=PatientConnection,
     )
     connection.patience = patience
-    _set_up(connection)
+    if in_part:
+        connection.execute("PRAGMA writable_schema = ON")
+    _set_up(connection, {"SQLITE_DBCONFIG_DEFENSIVE": not in_part})
     return connection
 
 
-def _set_up(connection: sqlite3.Connection) -> None:
+def _set_up(connection: sqlite3.Connection, flags: dict[str, bool]) -> None:
     """Distrust the database that was opened, and let signals be handled during long statements."""
     for setting in _SETTINGS:
         connection.execute(setting)
@@ -83,7 +89,7 @@ def _set_up(connection: sqlite3.Connection) -> None:
     if set_flag is None:  # before Python 3.12
         connection.set_authorizer(_authorize)
         return
-    for name, value in _FLAGS:
+    for name, value in {**_FLAGS, **flags}.items():
         set_flag(getattr(sqlite3, name), value)
 
 

@@ -57,7 +57,7 @@ def _making(folder: Path) -> Iterator[Path]:
 def _read_into(recovered: Path, path: Path) -> int:
     """Copy what can be read of the catalog at `path` into a new one in `recovered`; returns how many images it has."""
     target = database.connect(recovered, write=True)
-    source = database.open_file(path, "ro")
+    source = database.open_file(path, "ro", in_part=True)
     try:
         return _copy_all(source, target)
     finally:

@@ -20,10 +20,10 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from mmsearch.base.errors import DecodeError, ImageTooLargeError, NotAnImageError
 from mmsearch.base.records import ImageFacts
 from mmsearch.base.text import one_line
-from mmsearch.images import exif as exif_facts
 from mmsearch.images import formats as known_formats
-from mmsearch.images import jxl_header
+from mmsearch.images import heif, jxl_header
 from mmsearch.images.formats import FORMATS
+from mmsearch.images.metadata import Metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,10 +120,9 @@ def decode(
     with _translated(), _pixel_limit(max_pixels):
         image = _open(file, max_pixels, formats, ending)
         width, height = image.size
-        exif = _exif(image)
-        turn = _turn(image, exif)
+        turn = _turn(image, file)
         upright = (height, width) if turn in _QUARTER_TURNS else (width, height)
-        facts = exif_facts.facts_of(image.format or "", upright, exif)
+        facts = Metadata.of(image, file).facts(image.format or "", upright)
         if target is not None:
             _scale_while_decoding(image, target)
         image.load()
@@ -340,16 +339,21 @@ def _meaning(error: Exception) -> str:
     return next((plain for start, plain in _PLAIN_WORDS if reason.startswith(start)), reason)
 
 
-def _turn(image: Image.Image, exif: Image.Exif) -> Image.Transpose | None:
+def _turn(image: Image.Image, file: IO[bytes]) -> Image.Transpose | None:
     """What the EXIF orientation asks for; None where nothing is left to do.
 
     Pillow turns a TIFF by itself. JPEG XL keeps an orientation of its own, already applied, unless it repacks a JPEG.
+    HEIF mostly does; its plug-in sets EXIF's aside.
     """
     if image.format == "TIFF" or (image.format == "JXL" and not getattr(image, "jpeg", False)):
         return None
     try:
-        return _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
-    except Exception:  # a damaged tag must not cost the picture either
+        if image.format == "HEIF":
+            orientation = image.info.get("original_orientation") if heif.is_turned_by_exif(file) else None
+        else:
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return _TURNS.get(orientation or 1)
+    except Exception:  # a damaged tag must not cost the picture
         return None
 
 
@@ -360,10 +364,3 @@ def _scale_while_decoding(image: ImageFile.ImageFile, target: int) -> None:
         scale = DRAFT_MARGIN * target / min(width, height)
         if scale < 1:
             image.draft(None, (round(width * scale), round(height * scale)))
-
-
-def _exif(image: Image.Image) -> Image.Exif:
-    try:
-        return image.getexif()
-    except Exception:  # a damaged EXIF block must not cost the picture
-        return Image.Exif()

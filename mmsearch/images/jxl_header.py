@@ -6,8 +6,9 @@ that of ISO/IEC 18181-1 (SizeHeader) and 18181-2 (boxes).
 
 from __future__ import annotations
 
-import os
 from typing import IO
+
+from mmsearch.images.boxes import boxes, file_size
 
 CODESTREAM = b"\xff\x0a"
 CONTAINER = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
@@ -53,20 +54,10 @@ def _codestream_head(file: IO[bytes]) -> bytes:
     if start != CONTAINER:
         return start + file.read(_HEADER_BYTES)
     head = b""
-    while len(head) < _HEADER_BYTES and len(box := file.read(8)) == 8:
-        size, kind = int.from_bytes(box[:4], "big"), box[4:]
-        header = 8
-        if size == 1:
-            size, header = int.from_bytes(file.read(8), "big"), 16
-        end = file.tell() + size - header
-        if kind == b"jxlp":  # one of several parts, which begin with their number
-            file.seek(4, os.SEEK_CUR)
-        if kind in {b"jxlc", b"jxlp"}:
-            rest = end - file.tell() if size else _HEADER_BYTES
-            head += file.read(max(0, min(rest, _HEADER_BYTES - len(head))))
-        if size < header:  # 0: the box reaches to the end of the file
-            break
-        file.seek(end)
+    for box in boxes(file, 0, file_size(file)):
+        if len(head) < _HEADER_BYTES and box.kind in {b"jxlc", b"jxlp"}:
+            file.seek(box.start + (4 if box.kind == b"jxlp" else 0))  # one of several parts begins with its number
+            head += file.read(max(0, min(box.end - file.tell(), _HEADER_BYTES - len(head))))
     return head
 
 

@@ -48,6 +48,7 @@ HOMES: dict[str, set[str]] = {
     "PIL": {
         "images/decode.py",
         "images/exif.py",
+        "images/metadata.py",
         "images/preprocess.py",
         "rendering/montage.py",
         "rendering/terminal_pictures.py",

@@ -14,11 +14,19 @@ _MARK = 0x1C
 _HEADER_BYTES = 5
 
 
-def taken(block: bytes) -> list[str]:
+# What each dataset holds, by its record and number.
+Fields = dict[tuple[int, int], bytes]
+
+
+def taken(fields: Fields) -> list[str]:
     """When the picture was taken, and when it was digitised, in ISO 8601."""
-    fields = dict(reversed(list(_fields(block))))  # the first of each
     found = (_date(fields.get(day, b""), fields.get(time, b"")) for day, time in _DATES)
     return [date for date in found if date]
+
+
+def fields(block: bytes) -> Fields:
+    """The first of each dataset."""
+    return dict(reversed(list(_fields(block))))
 
 
 def _date(day: bytes, time: bytes) -> str | None:

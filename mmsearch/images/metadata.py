@@ -6,9 +6,9 @@ EXIF comes before XMP and IPTC, the moment of the exposure before that of a scan
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from PIL import Image
 
@@ -25,21 +25,17 @@ _IPTC, _EXIF, _XMP = 0x0404, 0x0422, 0x0424
 # Tags of TIFF: XMP (ISO 16684-3), and IPTC as it is (newspapers) or among Photoshop's resources.
 _TIFF_XMP, _TIFF_IPTC, _TIFF_PHOTOSHOP = 700, 33723, 34377
 
-# How IPTC's datasets, Photoshop's resources and XMP begin, and the orders that numbers may have.
-_FIRST_BYTES = (b"\x1c", b"8BIM", b"<")
-_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
-
 # How a JPEG's segment 1 begins that holds XMP, which ImageMagick copies into a PNG as a whole.
 _XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 @dataclass
 class Metadata:
-    """What an opened image has of EXIF, XMP (a packet) and IPTC (datasets), wherever its format keeps them."""
+    """What an opened image has of EXIF, XMP (a packet) and IPTC, wherever its format keeps them."""
 
     exif: Image.Exif
     xmp: bytes = b""
-    iptc: bytes = b""
+    iptc: iptc.Fields = field(default_factory=dict)
 
     @classmethod
     def of(cls, image: Image.Image, file: IO[bytes]) -> Metadata:
@@ -92,7 +88,12 @@ def _info(found: Metadata, image: Image.Image, file: IO[bytes]) -> None:
 def _tiff(found: Metadata, image: Image.Image, file: IO[bytes]) -> None:
     tags = getattr(image, "tag_v2", None) or {}
     found.xmp = found.xmp or _bytes(tags.get(_TIFF_XMP))
-    found.iptc = _bytes(tags.get(_TIFF_IPTC))
+    if _TIFF_IPTC in tags:
+        from PIL import ImageFile, IptcImagePlugin
+
+        assert isinstance(image, ImageFile.ImageFile)
+        told = IptcImagePlugin.getiptcinfo(image) or {}
+        found.iptc = {name: value[0] if isinstance(value, list) else value for name, value in told.items()}
     if _TIFF_PHOTOSHOP in tags:
         _take_resources(found, _resources(_bytes(tags.get(_TIFF_PHOTOSHOP))))
 
@@ -132,7 +133,7 @@ def _boxed(found: Metadata, image: Image.Image, file: IO[bytes]) -> None:
         blocks = jp2.metadata(file)
         _take_exif(found, blocks.get("exif", b""))
         found.xmp = found.xmp or blocks.get("xmp", b"")
-        found.iptc = found.iptc or blocks.get("iptc", b"")
+        found.iptc = found.iptc or iptc.fields(blocks.get("iptc", b""))
     elif image.format == "JXL" and not found.xmp:
         packets = (box.read(file) for box in boxes(file, 0, file_size(file)) if box.kind == b"xml ")
         found.xmp = next(packets, b"")
@@ -140,7 +141,7 @@ def _boxed(found: Metadata, image: Image.Image, file: IO[bytes]) -> None:
 
 
 def _take_resources(found: Metadata, resources: dict[int, Any]) -> None:
-    found.iptc = found.iptc or _bytes(resources.get(_IPTC))
+    found.iptc = found.iptc or iptc.fields(_bytes(resources.get(_IPTC)))
     found.xmp = found.xmp or _bytes(resources.get(_XMP))
     _take_exif(found, _bytes(resources.get(_EXIF)))
 
@@ -165,10 +166,8 @@ def _resources(block: bytes) -> dict[int, bytes]:
 
 
 def _bytes(value: Any) -> bytes:
-    """A block of bytes, which a TIFF may call numbers: of 8 bits, or of 32 in either order."""
-    if isinstance(value, tuple):
-        if all(part < 256 for part in value):
-            return bytes(value)
-        blocks = [b"".join(part.to_bytes(4, order) for part in value) for order in _ORDERS]
-        return next((block for block in blocks if block.startswith(_FIRST_BYTES)), b"")
-    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value or b"")
+    if isinstance(value, tuple):  # of numbers from 0 to 255, as a TIFF may call bytes
+        return bytes(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    return value if isinstance(value, bytes) else b""

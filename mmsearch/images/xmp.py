@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from mmsearch.images import camera_dates
 from mmsearch.images.facts import Position, camera, coordinate, position
@@ -59,7 +60,7 @@ def _properties(packet: bytes) -> Mapping[str, str]:
     packet = packet.strip(b"\0 \r\n\t")
     if len(packet) > _MOST_BYTES or b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
         return {}
-    parser = ElementTree.XMLPullParser(("end",))
+    parser: Any = ElementTree.XMLPullParser(("end",))
     found: dict[str, str] = {}
     with suppress(ElementTree.ParseError, ValueError, LookupError):
         parser.feed(packet)

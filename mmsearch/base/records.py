@@ -37,8 +37,9 @@ class FileRecord:
 class ImageFacts:
     """What is known of an image's content. Width and height are in pixels, after EXIF orientation.
 
-    `taken_at` is the EXIF date as `YYYY-MM-DDTHH:MM:SS` (local time of the camera); `latitude` and `longitude` are
-    in degrees, north and east positive.
+    `taken_at` is when it was taken, in ISO 8601, local time of the camera, with parts of a second and the offset from
+    UTC where they are known; `latitude` and `longitude` are in degrees, north and east positive. `remark` says what is
+    amiss with a picture that could be used all the same.
     """
 
     width: int
@@ -48,6 +49,7 @@ class ImageFacts:
     camera: str | None = None
     latitude: float | None = None
     longitude: float | None = None
+    remark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
+from mmsearch.images import colour
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -31,7 +33,7 @@ _LONGEST_STRIP = 256
 
 
 def prepare(image: Image.Image, how: Preprocess) -> NDArray[np.uint8]:
-    """Resize, then crop or pad `image` (upright, mode RGB) as `how` says.
+    """Resize, then crop or pad `image` (upright, mode RGB, as `decode` gives it) as `how` says.
 
     Returns uint8 (size, size, 3) in RGB order, a fresh writable array. The pixels equal those of open_clip's transform
     for the same settings; only for crops of strips more than 256 times as long as wide may they differ slightly,
@@ -49,6 +51,7 @@ def prepare_image(image: Image.Image, how: Preprocess) -> Image.Image:
         image = _resize_middle(image, width, height, how)
     elif (width, height) != image.size:
         image = image.resize((width, height), _FILTERS[how.interpolation])
+    image = colour.finished(image)
     fill = how.fill if how.resize_mode == "longest" else 0
     return _centred(image, how.size, fill)
 

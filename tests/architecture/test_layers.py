@@ -46,10 +46,7 @@ HOMES: dict[str, set[str]] = {
     "sqlite3": {"store/"},
     "filelock": {"encoders/", "store/"},
     "PIL": {
-        "images/decode.py",
-        "images/exif.py",
-        "images/metadata.py",
-        "images/preprocess.py",
+        "images/",
         "rendering/montage.py",
         "rendering/terminal_pictures.py",
         "rendering/thumbnails.py",

@@ -56,7 +56,7 @@ def test_what_hides_inside_a_small_file_takes_neither_memory_nor_time(tmp_path: 
     outcomes, pool = run(tmp_path, hidden_bombs(), max_pixels=DEFAULT_MAX_PIXELS)
     reasons = {name: outcome.reason for name, outcome in outcomes.items()}
     assert not any(reason.startswith(("its decoder", "took longer")) for reason in reasons.values()), reasons
-    assert reasons["PNG with a text of 256 MB"] == "damaged image (a text or a profile in it is too large)"
+    assert reasons["PNG with a text of 256 MB"] == "", "the text is left out, not the picture"
     assert outcomes["GIF with 100,000 remarks"].pixels is not None
     assert 0 < pool.peak_kb / 1000 < MOST_MB
     assert max(pool.seconds.values()) < MOST_SECONDS

@@ -33,6 +33,7 @@ class Summary:
 
     `encoded` counts embeddings computed, `skipped` the files that could not be indexed in this run, `kept` those of
     them that stay in the collection as they were last indexed, since nobody knows whether their content has changed;
+    `remarked` counts images with a `remark`: incomplete ones, and previews of RAW photos;
     `known_failures` those that could not be indexed in an earlier run and have not changed. `passed_over` counts what
     was seen but is not an image, by its kind (see `mmsearch.indexing.passed_over`), the most frequent first.
     `images_per_s` is encoded images per second over the whole run.
@@ -46,6 +47,7 @@ class Summary:
     skipped: int = 0
     kept: int = 0
     known_failures: int = 0
+    remarked: int = 0
     passed_over: dict[str, int] = field(default_factory=dict)
     encoded: int = 0
     total: int = 0

@@ -20,6 +20,11 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+def unforeseen(error: BaseException) -> str:
+    """What is said of a file over which the program itself has failed."""
+    return f"mmsearch failed over it, please report this: {type(error).__name__}: {one_line(first_line(error))}"
+
+
 def one_line(text: str) -> str:
     """Words of a file or a library without line ends, control characters and undue length."""
     line = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())

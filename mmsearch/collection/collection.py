@@ -100,11 +100,14 @@ class Collection:
         options: ScanOptions | None = None,
         formats: str | None = None,
         verify: bool = False,
+        retry_failed: bool = False,
+        force: bool = False,
         **run: Unpack[RunWords],
     ) -> Summary:
         """Index folders, recursively; None refreshes all known ones. Only what changed is encoded.
 
-        A file is read where its size, mtime, ctime or inode is not what it was; with `verify` every file is.
+        A file is read where its size, mtime, ctime or inode is not what it was; with `verify` every file is, with
+        `force` every file is encoded again too, and with `retry_failed` those are tried that could not be indexed.
         `model` (an alias or any other form of `--model`) is for a new collection; for an existing one it must name its
         model. With `options` None each folder keeps the options it was last indexed with; with `formats` None the
         collection opens the image formats that it has opened (see `mmsearch.images.formats.parse`). Returns the counts;
@@ -117,7 +120,8 @@ class Collection:
         """
         from mmsearch.base.events import Finished
 
-        events = self.add_events(dirs, model=model, options=options, formats=formats, verify=verify, **run)
+        again = {"verify": verify, "retry_failed": retry_failed, "force": force}
+        events = self.add_events(dirs, model=model, options=options, formats=formats, **again, **run)
         last = self._exhaust(events)
         assert isinstance(last, Finished)
         return last.summary
@@ -130,6 +134,8 @@ class Collection:
         options: ScanOptions | None = None,
         formats: str | None = None,
         verify: bool = False,
+        retry_failed: bool = False,
+        force: bool = False,
         **run: Unpack[RunWords],
     ) -> Iterator[Event]:
         """`add` as a stream of events (see `mmsearch.base.events`); setting `stop` ends it early, losing nothing."""
@@ -139,8 +145,9 @@ class Collection:
 
         sources, how = self._sources(dirs), RunOptions.of(run)
         load = partial(self._encoder.for_indexing, device=how.device, precision=how.precision)
+        again = {"verify": verify, "retry_failed": retry_failed, "force": force}
         with self._writing("index", how.wait, how.stop, may_be_new=True) as catalog:
-            for event in index_run.run(catalog, sources, model, options, how, load, formats=formats, verify=verify):
+            for event in index_run.run(catalog, sources, model, options, how, load, formats=formats, **again):
                 if isinstance(event, Finished):
                     finished = event
                 else:

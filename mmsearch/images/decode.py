@@ -87,6 +87,10 @@ def _signed_formats() -> tuple[str, ...]:
     return tuple(name for name in PILLOW_FORMATS if name in Image.OPEN and name not in weak)
 
 
+# A limit of pixels that no header passes.
+_ANY_PIXELS = 1 << 62
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     """What `decode` was asked for; see there."""
@@ -114,6 +118,14 @@ def decode(
     """
     image, facts = _decoded(file, _Request(max_pixels, target, formats, ending))
     return (colour.finished(image) if target is None else image), facts
+
+
+def header(file: IO[bytes]) -> tuple[str, int, int]:
+    """The format of an image, its width and its height in pixels as stored, from its header alone. Raises as `decode`
+    does."""
+    with _translated(), _pixel_limit(_ANY_PIXELS):
+        image = _open(file, _Request(_ANY_PIXELS, None, known_formats.ALL, ""))
+        return image.format or "", image.width, image.height
 
 
 def _decoded(file: IO[bytes], wanted: _Request) -> tuple[Image.Image, ImageFacts]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmsearch.base.errors import UsageError
+from mmsearch.base.version import __version__
 
 DEFAULT = "default"
 ALL = "all"
@@ -87,6 +88,19 @@ def parse(text: str, *, strict: bool = True) -> frozenset[str]:
     if strict and not opened:
         raise UsageError(f"no image format is open with {text!r}", "begin with default, as in --formats default,-psd")
     return opened
+
+
+def reader() -> str:
+    """The versions of what reads images: where another one refused a file, it is worth another try."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    told = [f"mmsearch {__version__}"]
+    for library in ("pillow", "pillow-heif", "pillow-jxl-plugin"):
+        try:
+            told.append(f"{library} {version(library)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(told)
 
 
 def at_ending(ending: str) -> str | None:

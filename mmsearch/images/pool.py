@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from typing import IO, TYPE_CHECKING, Any
 from mmsearch.base import config
 from mmsearch.base.machine import worker_environment
 from mmsearch.base.records import FileRecord, ImageFacts, Preprocess
+from mmsearch.base.text import unforeseen
 from mmsearch.images import formats as known_formats
 from mmsearch.images.memory import default_memory, memory_limit, shares
 from mmsearch.images.stalled_disks import MOST_IN_A_ROW, Stalls
@@ -59,9 +61,9 @@ class Decoded:
     Exactly one of these holds: `pixels` and `facts` are set (decoded); `content_hash` alone is set (its content is
     already known); `reason` is set (it cannot be used, and why). A file with a reason has a `content_hash` only where
     all of it was read: without one, nobody knows whether its content has changed. `ignored` marks files that are no
-    images and do not claim to be. `retry` says that another try may end otherwise, `short` that the machine lacked
-    something, whatever the file. `record` is the file as it was when read. `seconds` is the time spent reading,
-    decoding and resizing.
+    images and do not claim to be. `retry` says that another try may end otherwise, `refused_by` that it may under a
+    higher limit (such as `max_pixels 1000`), `short` that the machine lacked something, whatever the file. `record` is
+    the file as it was when read. `seconds` is the time spent reading, decoding and resizing.
     """
 
     record: FileRecord
@@ -71,6 +73,7 @@ class Decoded:
     reason: str = ""
     ignored: bool = False
     retry: bool = False
+    refused_by: str = ""
     short: bool = False
     seconds: float = 0.0
 
@@ -98,8 +101,9 @@ class DecodePool:
         dealt = shares(default_memory() if memory is None else memory, workers, max_pixels)
         # What fails for want of memory that others have taken may do another time.
         is_short = memory is None and dealt.most < memory_limit(max_pixels)
-        limits = {"max_pixels": max_pixels, "time_limit": time_limit, "retry_memory": is_short}
-        told = {"preprocess": how.to_json(), "formats": formats, **limits}
+        limits = {"max_pixels": max_pixels, "time_limit": time_limit}
+        told = {"preprocess": how.to_json(), "formats": formats, "retry_memory": is_short, **limits}
+        self._limits = {**limits, "decode_memory": memory or math.inf}
         self._settings = json.dumps({**told, "memory": dealt.each})
         self._large = json.dumps({**told, "memory": dealt.large}) if dealt.large else self._settings
         self._one_large = threading.Lock()
@@ -158,6 +162,8 @@ class DecodePool:
             return Decoded(record, reason=reason, retry=True, short=True)
         except MemoryError:
             return Decoded(record, reason="no worker process could be started (no memory)", retry=True, short=True)
+        except Exception as error:  # a fault of ours must cost this file, not the run
+            return Decoded(record, reason=unforeseen(error), retry=True)
 
     def _attempt_with_more(self, record: FileRecord) -> Decoded:
         """Decode a file for which a worker's memory did not do, in a process that has more; one at a time."""
@@ -176,7 +182,8 @@ class DecodePool:
             self._drop(worker)
             limit = f"took longer than {self._time_limit:g} s"
             if worker.content_hash and not worker.is_stuck:
-                return Decoded(record, worker.content_hash, reason=f"{limit} to decode")
+                refused_by = self._told("time_limit")
+                return Decoded(record, worker.content_hash, reason=f"{limit} to decode", refused_by=refused_by)
             self._stalls.add(record.path)
             return Decoded(record, reason=f"{limit} to read", retry=True)
         except (OSError, ValueError, EOFError):
@@ -192,7 +199,7 @@ class DecodePool:
         left = self._time_limit - (time.monotonic() - started)
         self._stalls.clear(record.path)
         if "reason" in answer:
-            return _refused(record, b"", answer)
+            return self._refused(record, b"", answer)
         seen = FileRecord(record.path, *answer["state"])
         content_hash = bytes.fromhex(answer["hash"])
         if self._known(content_hash):
@@ -201,8 +208,23 @@ class DecodePool:
         worker.content_hash = content_hash
         answer, pixels = worker.ask({"pixels": True}, left)
         if "reason" in answer:
-            return _refused(seen, b"" if answer["torn"] else content_hash, answer)
+            return self._refused(seen, b"" if answer["torn"] else content_hash, answer)
         return Decoded(seen, content_hash, pixels, ImageFacts(**answer["facts"]), seconds=answer["seconds"])
+
+    def _refused(self, record: FileRecord, content_hash: bytes, answer: dict[str, Any]) -> Decoded:
+        return Decoded(
+            record,
+            content_hash,
+            reason=answer["reason"],
+            ignored=answer["ignored"],
+            retry=answer["retry"],
+            refused_by=self._told(answer["limit"]),
+            short=answer["errno"] in _SHORT,
+        )
+
+    def _told(self, limit: str) -> str:
+        """A limit with its value, '' for none."""
+        return f"{limit} {self._limits[limit]!r}" if limit else ""
 
     def _worker(self) -> _Worker:
         worker: _Worker | None = getattr(self._local, "worker", None)
@@ -227,17 +249,6 @@ class DecodePool:
             self._local.worker = None
         with self._lock:
             self._workers.discard(worker)
-
-
-def _refused(record: FileRecord, content_hash: bytes, answer: dict[str, Any]) -> Decoded:
-    return Decoded(
-        record,
-        content_hash,
-        reason=answer["reason"],
-        ignored=answer["ignored"],
-        retry=answer["retry"],
-        short=answer["errno"] in _SHORT,
-    )
 
 
 class _Worker:

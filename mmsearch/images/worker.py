@@ -20,18 +20,12 @@ from typing import IO, Any
 from mmsearch.base import beneath
 from mmsearch.base.file_state import state_of
 from mmsearch.base.records import Preprocess
+from mmsearch.base.text import unforeseen
 from mmsearch.images import formats
 from mmsearch.images.content_hash import content_hash
 
 # Seconds that a pool may take to notice that a file's time is over.
 _GRACE = 10.0
-
-# Size of a file, in bytes for each pixel of the limit, over which it is not even read. The largest sample is 8 bytes,
-# the most channels that are read are 4; twice as much is left for further pages and previews.
-_FILE_BYTES_A_PIXEL = 64
-
-# Bytes of a file that are always read: a low limit of pixels is meant for what is shown, not for pages and previews.
-_LEAST_FILE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +116,7 @@ def _serve(asked: dict[str, Any], settings: _Settings, requests: IO[bytes], answ
     try:
         with _opened(path, asked.get("beneath")) as (file, descriptor):
             before, started = os.fstat(descriptor), time.perf_counter()
-            refusal = _check_prefix(path, file) or _check_file_size(before.st_size, settings.max_pixels)
+            refusal = _check_prefix(path, file) or _check_file_size(file, before.st_size, settings.max_pixels)
             if refusal:
                 _answer(answers, refusal)
                 return
@@ -145,6 +139,8 @@ def _serve(asked: dict[str, Any], settings: _Settings, requests: IO[bytes], answ
         _answer(answers, _failure(error, settings))
     except OSError as error:
         _answer(answers, _refusal(error.strerror or str(error), retry=True) | {"errno": error.errno})
+    except Exception as error:  # a fault of ours must cost this file, not the worker's time with it
+        _answer(answers, _refusal(unforeseen(error), retry=True))
 
 
 def _decode(file: IO[bytes], settings: _Settings, ending: str) -> tuple[dict[str, Any], bytes]:
@@ -190,26 +186,35 @@ def _check_prefix(path: str, file: IO[bytes]) -> dict[str, Any] | None:
     return None if decode.has_image_signature(prefix) else _refusal("not an image", ignored=True)
 
 
-def _check_file_size(size: int, max_pixels: int) -> dict[str, Any] | None:
-    if size <= max(_LEAST_FILE_BYTES, _FILE_BYTES_A_PIXEL * max_pixels):
-        return None
-    return _refusal(f"{size:,} bytes are too many for an image of at most {max_pixels:,} pixels")
+def _check_file_size(file: IO[bytes], size: int, max_pixels: int) -> dict[str, Any] | None:
+    from mmsearch.images import file_size
+
+    reason = file_size.refusal(file, size, max_pixels)
+    return _refusal(reason) | {"limit": "max_pixels"} if reason else None
 
 
 def _failure(error: Exception, settings: _Settings) -> dict[str, Any]:
-    """Why an image cannot be decoded; `spent` says that memory ran out, which may be the fault of files before it."""
+    """Why an image cannot be decoded, and the `limit` that it passes. `spent` says that memory ran out, which may be
+    the fault of files before it."""
+    from mmsearch.base.errors import ImageTooLargeError
+
     if not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError):
-        return _refusal(getattr(error, "message", ""))
+        passed = "max_pixels" if isinstance(error, ImageTooLargeError) else ""
+        return _refusal(getattr(error, "message", "")) | {"limit": passed}
     limit = settings.memory_limit
     most = "there is" if limit is None else f"the limit of {limit >> 20:,} MB"
     short = errno.ENOMEM if settings.retry_memory else None
-    return _refusal(f"needs more memory than {most}", retry=short is not None) | {"spent": True, "errno": short}
+    return _refusal(f"needs more memory than {most}", retry=short is not None) | {
+        "spent": True,
+        "errno": short,
+        "limit": "decode_memory",
+    }
 
 
 def _refusal(reason: str, *, ignored: bool = False, retry: bool = False) -> dict[str, Any]:
     """Why there are no pixels. `errno` is the system's number of what failed, `torn` says that the hash that was told
     is of a file in the middle of a change."""
-    return {"reason": reason, "ignored": ignored, "retry": retry, "errno": None, "torn": False}
+    return {"reason": reason, "ignored": ignored, "retry": retry, "errno": None, "torn": False, "limit": ""}
 
 
 def _answer(answers: IO[bytes], fields: dict[str, Any]) -> None:

@@ -11,16 +11,18 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmsearch.base.errors import ModelMismatchError
+from mmsearch.base.errors import MMSearchError, ModelMismatchError
 from mmsearch.base.events import Breakdown, Event, Finished, Notice, Progress, Skipped, Summary
-from mmsearch.base.records import Encoder, Preprocess
+from mmsearch.base.records import Encoder, FileRecord, Preprocess
+from mmsearch.base.text import unforeseen
+from mmsearch.images.formats import reader
 from mmsearch.images.pool import Decoded, DecodePool
 from mmsearch.indexing.encode import EncodingStage
 from mmsearch.indexing.passed_over import Kind, kind_of_file, ordered
@@ -36,6 +38,8 @@ from mmsearch.store.filling import fill_small
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
 
 # Entries (reused embeddings, failures, removals) that are stored at the latest, even if no batch is full.
 _MOST_UNSTORED = 1000
@@ -77,11 +81,12 @@ class Indexer:
         notices: deque[Notice],
         *,
         with_model: Callable[[], None],
+        force: bool = False,
     ) -> None:
         """`load_encoder` is called at most once, from a thread of its own, and not at all where nothing needs encoding;
         `expect` says what it will ask for, if that can be known sooner; setting `how.stop` ends the run after the batch
         in flight; what is put into `notices` meanwhile becomes events. `with_model` is called in the transaction that
-        stores the model of a collection that has none."""
+        stores the model of a collection that has none. With `force` contents that are known are encoded again."""
         self._catalog = catalog
         self._settings = how.settings
         self._expect = expect
@@ -92,7 +97,9 @@ class Indexer:
         self._scanner = Scanner(catalog.folder, subtrees, how.stop)
         self._encoding = EncodingStage(load_encoder)
         self._stored = catalog.encoders.current()
-        self._lookup = _Lookup(catalog.folder)
+        self._lookup = _Lookup(catalog.folder, force=force)
+        self._reader = reader()
+        self._unstored: deque[Skipped] = deque()
         self._batch = _Batch()
         self._window: Window[_Waiting, _Batch] = Window(self, self._encoding, how)
         self._stack = ExitStack()
@@ -220,9 +227,36 @@ class Indexer:
         """Store a batch in one transaction, when its embeddings are there."""
         embeddings = batch.embeddings.result() if batch.embeddings else None
         started = time.perf_counter()
-        counts, arrived, left, passed_over = Summary(), Counter[int](), Counter[int](), Counter[Kind]()
-        with self._catalog.transaction():
+        try:
+            self._store_together(batch.entries, batch.fresh, embeddings)
+        except (MMSearchError, OSError):
+            raise
+        except Exception:  # a fault of ours over one file must cost that file alone: see which it is
             for entry in batch.entries:
+                self._store_alone(entry, batch.fresh, embeddings)
+        self._done += len(batch.entries)
+        self._store_seconds += time.perf_counter() - started
+
+    def _store_alone(self, entry: Work | Decoded, fresh: Mapping[bytes, int], embeddings: Vectors | None) -> None:
+        record = entry.record
+        try:
+            self._store_together([entry], fresh, embeddings)
+        except (MMSearchError, OSError):
+            raise
+        except Exception as error:
+            reason = unforeseen(error)
+            self._unstored.append(Skipped(record.path, reason))
+            with suppress(ValueError, OverflowError), self._catalog.transaction():
+                self._catalog.files.put_failure(FileRecord(record.path, 0, -1), reason, ignored=False, retry=True)
+
+    def _store_together(
+        self, entries: Sequence[Work | Decoded], fresh: Mapping[bytes, int], embeddings: Vectors | None
+    ) -> None:
+        """Store outcomes in one transaction; `fresh` are the rows of `embeddings` by content hash."""
+        counts, arrived, left, passed_over = Summary(), Counter[int](), Counter[int](), Counter[Kind]()
+        stored: set[bytes] = set()
+        with self._catalog.transaction():
+            for entry in entries:
                 if isinstance(entry, Work) and entry.kind == "same":
                     self._catalog.files.note(entry.record)
                 elif isinstance(entry, Work):
@@ -230,43 +264,46 @@ class Indexer:
                     left.update([content] if content is not None else [])
                     counts.removed += content is not None
                 elif entry.reason:
-                    counts.kept += self._catalog.files.put_failure(
-                        entry.record,
-                        entry.reason,
-                        ignored=entry.ignored,
-                        retry=entry.retry,
-                        content_hash=entry.content_hash,
-                    )
+                    counts.kept += self._store_failure(entry)
                     counts.skipped += not entry.ignored
                     passed_over.update([kind_of_file(os.fsencode(entry.record.path))] if entry.ignored else [])
                 else:
-                    self._store_image(entry, batch, embeddings, counts, arrived)
-        for name in ("new", "changed", "unchanged", "removed", "skipped", "kept"):
+                    row = None if entry.content_hash in stored else fresh.get(entry.content_hash)
+                    vector = embeddings[row] if embeddings is not None and row is not None else None
+                    self._store_image(entry, vector, counts, arrived)
+                    stored.add(entry.content_hash)
+        for name in ("new", "changed", "unchanged", "removed", "skipped", "kept", "remarked"):
             setattr(self._summary, name, getattr(self._summary, name) + getattr(counts, name))
         self._arrived += arrived
         self._left += left
         self._passed_over += passed_over
-        self._done += len(batch.entries)
-        self._store_seconds += time.perf_counter() - started
+        self._lookup.add(stored & fresh.keys())
 
-    def _store_image(
-        self,
-        entry: Decoded,
-        batch: _Batch,
-        embeddings: NDArray[np.float32] | None,
-        counts: Summary,
-        arrived: Counter[int],
-    ) -> None:
+    def _store_failure(self, entry: Decoded) -> bool:
+        """Whether the file is still indexed, as it was before."""
+        is_kept = self._catalog.files.put_failure(
+            entry.record,
+            entry.reason,
+            ignored=entry.ignored,
+            retry=entry.retry,
+            content_hash=entry.content_hash,
+        )
+        self._catalog.files.note_refusal(entry.record, self._reader, entry.refused_by)
+        return is_kept
+
+    def _store_image(self, entry: Decoded, vector: Vectors | None, counts: Summary, arrived: Counter[int]) -> None:
         content = self._catalog.contents.id_of(entry.content_hash)
         reused = content is not None
         if content is None:
             assert entry.facts is not None
             content = self._catalog.contents.add(entry.content_hash, entry.facts)
-        row = batch.fresh.pop(entry.content_hash, None)
-        if row is not None:
-            assert embeddings is not None and self._stored is not None
-            self._catalog.embeddings.put(self._stored.id, content, embeddings[row])
+        elif vector is not None and entry.facts is not None:
+            self._catalog.contents.renew(content, entry.facts)
+        if vector is not None:
+            assert self._stored is not None
+            self._catalog.embeddings.put(self._stored.id, content, vector)
         before = self._catalog.files.put_image(entry.record, content)
+        counts.remarked += entry.facts is not None and entry.facts.remark is not None
         if before is None:
             counts.new += 1
             arrived.update([content] if reused else [])
@@ -285,6 +322,9 @@ class Indexer:
         """What other threads have to say."""
         while self._notices:
             yield self._notices.popleft()
+        while self._unstored:
+            self._summary.skipped += 1
+            yield self._unstored.popleft()
         while self._scanner.skipped:
             self._summary.skipped += 1
             self._unread += 1
@@ -330,17 +370,27 @@ class Indexer:
 
 
 class _Lookup:
-    """Which contents have an embedding already, for the decoding threads."""
+    """Which contents have an embedding already, for the decoding threads. With `force` only those of this run count."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, force: bool) -> None:
         self._catalog = Catalog(folder, write=False)
         self._encoder = self._catalog.encoders.current()
         self._lock = threading.Lock()
+        self._force = force
+        self._added: set[bytes] = set()
 
     def knows(self, content_hash: bytes) -> bool:
         with self._lock:
+            if self._force:
+                return content_hash in self._added
             self._encoder = self._encoder or self._catalog.encoders.current()
             return self._encoder is not None and self._catalog.embeddings.has(self._encoder.id, content_hash)
+
+    def add(self, content_hashes: Iterable[bytes]) -> None:
+        """Contents that have been stored, with their embeddings, in this run."""
+        if self._force:
+            with self._lock:
+                self._added.update(content_hashes)
 
     def close(self) -> None:
         with self._lock:

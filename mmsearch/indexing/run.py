@@ -12,7 +12,7 @@ from mmsearch.base.errors import ModelMismatchError
 from mmsearch.base.events import Event, Finished, Notice
 from mmsearch.base.records import Encoder, EncoderInfo, Preprocess, ScanOptions
 from mmsearch.encoders import choose_default, expected_preprocess, resolve, trusted
-from mmsearch.images.formats import parse
+from mmsearch.images.formats import parse, reader
 from mmsearch.indexing import roots, seen_roots
 from mmsearch.indexing.pipeline import Indexer
 from mmsearch.indexing.settings import RunOptions
@@ -29,11 +29,14 @@ def run(
     *,
     formats: str | None = None,
     verify: bool = False,
+    retry_failed: bool = False,
+    force: bool = False,
 ) -> Iterator[Event]:
     """Index the folders `sources`, absolute paths (None: all known roots); the last event is `Finished`.
 
     The caller holds the writer lock. `options` None keeps those of each root, `formats` None those of the collection;
-    with `verify` all files are read again. `load` is given the model's name and what the catalog knows of it, in a
+    with `verify` all files are read again, with `force` they are encoded again too, and with `retry_failed` those that
+    could not be indexed. `load` is given the model's name and what the catalog knows of it, in a
     thread of its own; setting `how.stop` ends the run after the batch in flight.
     Raises `UsageError`, `SourceError`, `ModelMismatchError`, and what `load` raises.
     """
@@ -52,6 +55,11 @@ def run(
     if formats is not None:
         with catalog.transaction():
             catalog.set_formats(formats)
+    with catalog.transaction():
+        if retry_failed or force:
+            catalog.files.retry_failures()
+        else:
+            catalog.files.retry_refused(reader(), how.settings.limits)
 
     def store() -> None:
         planned.store(catalog)
@@ -67,12 +75,13 @@ def run(
             store()
     indexer = Indexer(
         catalog,
-        [replace(subtree, verify=verify) for subtree in planned.subtrees],
+        [replace(subtree, verify=verify or force) for subtree in planned.subtrees],
         lambda: load(choice.spec(), choice.stored),
         choice.preprocess,
         how,
         notices,
         with_model=store,
+        force=force,
     )
     for event in indexer.run():
         if isinstance(event, Finished):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,6 +36,12 @@ class IndexSettings:
     def images_in_a_batch(self, encoder: Encoder | None) -> int:
         """How many images are encoded together, where this encoder is loaded or none is yet."""
         return self.batch_size or (encoder.batch_size if encoder else config.DEFAULT_BATCH_SIZE)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What a file may be refused by, as `mmsearch.images.pool.Decoded.refused_by` names it."""
+        memory = self.decode_memory or math.inf
+        return {"max_pixels": self.max_pixels, "time_limit": self.time_limit, "decode_memory": memory}
 
     def open_pool(self, how: Preprocess, known: Callable[[bytes], bool], formats: str) -> DecodePool:
         """The workers that decode images and prepare them as `how` says; `known` and `formats` as `DecodePool` takes

@@ -35,6 +35,7 @@ FIELDS: dict[str, type] = {
     "camera": str,
     "latitude": float,
     "longitude": float,
+    "remark": str,
     "hash": str,
 }
 

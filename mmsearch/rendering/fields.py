@@ -10,7 +10,7 @@ from mmsearch.base.records import Hit, ImageFacts, ImageRecord
 
 # A result that has every field of the contract (its path is not UTF-8) and a value of each type: from it other outputs
 # know the names, and try formats before a search.
-_EXAMPLE_FACTS = ImageFacts(1, 1, "JPEG", "2000-01-01T00:00:00", "camera", 0.5, 0.5)
+_EXAMPLE_FACTS = ImageFacts(1, 1, "JPEG", "2000-01-01T00:00:00", "camera", 0.5, 0.5, "remark")
 EXAMPLE = Hit(1, 0.5, ImageRecord(1, "/\udcff", 1, 1, 1, "00", _EXAMPLE_FACTS), confidence=0.5)
 
 
@@ -36,6 +36,7 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
         "camera": facts.camera,
         "latitude": facts.latitude,
         "longitude": facts.longitude,
+        "remark": facts.remark,
         "hash": hit.image.content_hash,
         "offline": hit.offline,
         "confidence": None if hit.confidence is None else round(hit.confidence, 4),

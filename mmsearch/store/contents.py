@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.base.records import ImageFacts
 from mmsearch.store import checksums, schema
@@ -32,10 +32,18 @@ class Contents:
 
     def add(self, content_hash: bytes, facts: ImageFacts) -> int:
         """Store a content that is not known yet; returns its id."""
-        fields = {"hash": content_hash, **asdict(facts)}
-        fields["checksum"] = checksums.of_row(*fields.values())
+        fields = _with_checksum({"hash": content_hash, **asdict(facts)})
         sql = f"INSERT INTO contents ({', '.join(fields)}) VALUES ({marks(fields)})"
         return self._db.insert(sql, fields.values())
+
+    def renew(self, content_id: int, facts: ImageFacts) -> None:
+        """Store the facts of a known content anew."""
+        (content_hash,) = self._db.one("SELECT hash FROM contents WHERE id = ?", (content_id,)) or (b"",)
+        fields = _with_checksum({"hash": content_hash, **asdict(facts)})
+        self._db.run(
+            f"UPDATE contents SET {', '.join(f'{name} = ?' for name in fields)} WHERE id = ?",
+            (*fields.values(), content_id),
+        )
 
     def ids(self, selection: Selection) -> NDArray[np.int64]:
         """Ids of all contents with a selected file, ascending, int64 (n,)."""
@@ -69,3 +77,8 @@ class Contents:
     def release(self, content_id: int) -> None:
         """Note that a content has lost a file, so that `drop_released` looks whether it was the last."""
         self._db.run("INSERT OR IGNORE INTO released VALUES (?)", (content_id,))
+
+
+def _with_checksum(fields: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a row, and its checksum."""
+    return {**fields, "checksum": checksums.of_row(*(fields[name] for name in checksums.COVERED["contents"]))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmsearch.base.file_state import State
@@ -17,7 +17,8 @@ from mmsearch.store.selection import DATE, Selection
 
 _IMAGE_COLUMNS = """
     images.id, folders.path, images.name, images.size, images.mtime_ns, contents.id, contents.hash, contents.width,
-    contents.height, contents.format, contents.taken_at, contents.camera, contents.latitude, contents.longitude
+    contents.height, contents.format, contents.taken_at, contents.camera, contents.latitude, contents.longitude,
+    contents.remark
     FROM images JOIN folders ON folders.id = images.folder_id JOIN contents ON contents.id = images.content_id
 """
 
@@ -141,6 +142,23 @@ class Files:
                 f"UPDATE {table} SET ctime_ns = ?, inode = ? WHERE folder_id = ? AND name = ?",
                 (record.ctime_ns, record.inode, folder, name),
             )
+
+    def note_refusal(self, record: FileRecord, reader: str, refused_by: str) -> None:
+        """Store which versions refused a file that `put_failure` has recorded, and by which limit, '' for none."""
+        folder, name = self._folder_and_name(record.path)
+        self._db.run(
+            "UPDATE failures SET reader = ?, refused_by = ? WHERE folder_id = ? AND name = ?",
+            (reader, refused_by, folder, name),
+        )
+
+    def retry_refused(self, reader: str, limits: Mapping[str, float]) -> None:
+        """Have the next run try those again that other versions refused, or a limit that is higher now."""
+        for before, refused_by in self._db.all("SELECT DISTINCT reader, refused_by FROM failures WHERE NOT ignored"):
+            if before != reader or _is_raised(refused_by, limits):
+                self._db.run(
+                    "UPDATE failures SET mtime_ns = -1 WHERE NOT ignored AND reader IS ? AND refused_by IS ?",
+                    (before, refused_by),
+                )
 
     def retry_failures(self) -> None:
         """Have the next run try all files again that claim to be images and could not be indexed."""
@@ -293,3 +311,12 @@ def _path(folder: bytes, name: bytes) -> str:
     """A file's path. A name that no file can have, from a catalog that was tampered with, leads nowhere: not out of its
     folder, and to no file below it."""
     return os.path.join(os.fsdecode(folder), os.fsdecode(_NO_NAME.sub(_STAND_IN, name)))
+
+
+def _is_raised(refused_by: str | None, limits: Mapping[str, float]) -> bool:
+    """Whether the limit that refused a file, such as `max_pixels 1000`, is higher now."""
+    name, _, value = (refused_by or "").partition(" ")
+    try:
+        return name in limits and limits[name] > float(value)
+    except ValueError:  # only a damaged catalog has another value
+        return True

@@ -48,6 +48,8 @@ class Rule:
 # The largest number that SQLite gives an id, with room for more.
 _MOST_ID = 2**62
 
+_TAKEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d)?", re.ASCII)
+
 # Characters in a text that is a name, a reason or a camera: reasons name a file's own words, which are cut at 160.
 _MOST_TEXT = 4_096
 
@@ -117,6 +119,26 @@ def _is_date(value: Any, *, zone: bool = False) -> bool:
     except (TypeError, ValueError):
         return False
     return (found.tzinfo is not None) == zone and found.isoformat(timespec="seconds") == value
+
+
+def _is_taken(value: Any) -> bool:
+    """When a photo was taken: a date and time, maybe with parts of a second and the offset from UTC."""
+    try:
+        datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return False
+    return _TAKEN.fullmatch(value) is not None
+
+
+def _is_limit(value: Any) -> bool:
+    """The name of a limit and its value, or nothing at all."""
+    if not isinstance(value, str):
+        return False
+    name, _, number = value.partition(" ")
+    try:
+        return not value or (name in {"max_pixels", "time_limit", "decode_memory"} and float(number) > 0)
+    except ValueError:
+        return False
 
 
 def _or_none(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -225,6 +247,8 @@ RULES: dict[str, dict[str, Rule]] = {
         "ctime_ns": Rule(_or_none(_is_integer), "a time in nanoseconds, or nothing", Mend.RESET),
         "inode": Rule(_or_none(_is_integer), "the number of an inode, or nothing", Mend.RESET),
         "reason": Rule(_is_words, "text in UTF-8", Mend.FIND_AGAIN),
+        "reader": Rule(_or_none(_is_words), "names of versions, or nothing", Mend.RESET),
+        "refused_by": Rule(_or_none(_is_limit), "a limit with its value, or nothing", Mend.RESET),
         "ignored": Rule(_is_truth, "0 or 1", Mend.FIND_AGAIN),
         "checksum": _checksum(Mend.FIND_AGAIN),
     },
@@ -239,10 +263,11 @@ RULES: dict[str, dict[str, Rule]] = {
         "width": Rule(_is_side, "a number of pixels", Mend.READ_AGAIN),
         "height": Rule(_is_side, "a number of pixels", Mend.READ_AGAIN),
         "format": Rule(_is_text, "the name of a format", Mend.READ_AGAIN),
-        "taken_at": Rule(_or_none(_is_date), "a date and time, or nothing", Mend.READ_AGAIN),
+        "taken_at": Rule(_or_none(_is_taken), "a date and time, or nothing", Mend.READ_AGAIN),
         "camera": Rule(_or_none(_is_text), "the name of a camera in UTF-8, or nothing", Mend.READ_AGAIN),
         "latitude": Rule(_or_none(_is_degree(90)), "degrees from -90 to 90, or nothing", Mend.READ_AGAIN),
         "longitude": Rule(_or_none(_is_degree(180)), "degrees from -180 to 180, or nothing", Mend.READ_AGAIN),
+        "remark": Rule(_or_none(_is_words), "text in UTF-8, or nothing", Mend.RESET),
         "checksum": _checksum(Mend.READ_AGAIN),
     },
     "released": {"content_id": Rule(_is_id, "the number of a content", Mend.DROP)},

@@ -138,6 +138,16 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             (SELECT 1 FROM encoders UNION ALL SELECT 1 FROM roots UNION ALL SELECT 1 FROM folders);
         """,
     ),
+    (
+        "remarks on images, and what refused a file",
+        """
+        -- What is amiss with a picture that could be used all the same.
+        ALTER TABLE contents ADD COLUMN remark TEXT;
+        -- The versions that refused a file, and the limit of the run that did, such as `max_pixels 1000`; '' for none.
+        ALTER TABLE failures ADD COLUMN reader TEXT;
+        ALTER TABLE failures ADD COLUMN refused_by TEXT;
+        """,
+    ),
 )
 
 # What a migration, by its name, does to each table of embeddings besides.

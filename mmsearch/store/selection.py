@@ -36,6 +36,7 @@ _COLUMNS = {
     "camera": "contents.camera",
     "latitude": "contents.latitude",
     "longitude": "contents.longitude",
+    "remark": "contents.remark",
     "hash": "lower(hex(contents.hash))",
 }
 

@@ -65,6 +65,12 @@ class Indexing(TypedDict, total=False):
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file again, to find those that have changed unnoticed.")
     ]
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try files again that could not be indexed and have not changed.")
+    ]
+    force: Annotated[
+        bool, typer.Option("--force", help="Read and encode every file again, with its date, camera and position.")
+    ]
     formats: Annotated[
         str | None,
         typer.Option(
@@ -96,9 +102,8 @@ def index(**given: Unpack[IndexOptions]) -> None:
 
     def start(photos: Collection, how: RunWords) -> Iterator[Event]:
         dirs, model = given["dirs"] or None, given["model"]
-        return photos.add_events(
-            dirs, model=model, options=options, formats=given["formats"], verify=given["verify"], **how
-        )
+        again = {name: given[name] for name in ("verify", "retry_failed", "force")}
+        return photos.add_events(dirs, model=model, options=options, formats=given["formats"], **again, **how)
 
     last = run(given, start)
     assert isinstance(last, Finished)
@@ -116,6 +121,12 @@ def describe(summary: Summary) -> list[str]:
     lines = [f"{line} in {summary.seconds:.1f} s{pace}; {number(summary.total, 'image')} in the collection"]
     if summary.kept:
         lines.append(f"{summary.kept:,} of the skipped files stay in the collection as they were last indexed")
+    if summary.remarked:
+        are = "image is" if summary.remarked == 1 else "images are"
+        lines.append(
+            f"{summary.remarked:,} {are} incomplete or the preview of a RAW photo;"
+            ' `mmsearch query --where "remark is not null"` lists them'
+        )
     seen = passed_over.told(summary.passed_over)
     if seen:
         lines.append(seen)

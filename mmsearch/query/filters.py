@@ -53,9 +53,10 @@ class Near:
 class Filters:
     """All that are given must hold, for one and the same file; of several folders, patterns or formats, one.
 
-    `below` are absolute paths of folders. `glob` patterns know `*`, `?` and `[...]`, mind the case, and `*` spans
-    folders: one without / is compared with the file's name; one that begins with / (or a drive) with the whole path;
-    any other with the end of the path, from some folder's name on. `after` (inclusive) and `before` (exclusive) are
+    `below` are absolute paths of folders. Names and patterns compare in any case and in one normal form
+    (`mmsearch.base.names`). `glob` patterns know `*`, `?` and `[...]`, and `*` spans folders: one without / is compared
+    with the file's name; one that begins with / (or a drive) with the whole path; any other with the end of the path,
+    from some folder's name on. `after` (inclusive) and `before` (exclusive) are
     local times, compared with the photo's EXIF date, or the file's time where it has none. Sizes are in bytes, `width`
     and `height` in pixels of the upright image; `formats` as decoders name them, in capitals. `camera` is part of a
     maker's and model's name, in any case. `gps` asks whether the photo says where it was taken.

@@ -23,6 +23,7 @@ from mmsearch.base.errors import OF_A_QUESTION, MMSearchError, ModelMismatchErro
 from mmsearch.base.records import Encoder, EncoderInfo
 from mmsearch.query.query import Query
 from mmsearch.query.terms import Term
+from mmsearch.searching import places
 from mmsearch.searching.embed_texts import TextEmbedder, Wording
 from mmsearch.searching.fuse import fuse
 from mmsearch.searching.view import View
@@ -181,7 +182,7 @@ class QueryEmbedder:
         with view.catalog.snapshot():
             if not view.is_current():
                 raise ModelChanged
-            record = view.catalog.files.by_id(like) if isinstance(like, int) else view.catalog.files.at(like)
+            record = view.catalog.files.by_id(like) if isinstance(like, int) else places.image(view.catalog, like)
             vectors = view.catalog.embeddings.of(view.encoder, [record.content_id] if record else [])[1]
         if record is None or not len(vectors):
             raise SourceError(f"{like} is not in the collection", "use --image for a picture that is not indexed")

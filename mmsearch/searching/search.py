@@ -7,12 +7,13 @@ asked again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mmsearch.base import config
 from mmsearch.base.errors import MMSearchError
 from mmsearch.base.records import Encoder, EncoderInfo, Hit
 from mmsearch.query.query import Query
-from mmsearch.searching import language_hint
+from mmsearch.searching import language_hint, places
 from mmsearch.searching.answering import Answering, Asked
 from mmsearch.searching.candidates import CandidateSource, FilesMoved
 from mmsearch.searching.embed import Embedded, ModelChanged, QueryEmbedder
@@ -129,7 +130,10 @@ class Searcher:
             )
 
     def _selection(self, query: Query) -> Selection:
-        return Selection(query.filters, () if query.offline else self._offline)
+        filters = query.filters
+        if filters.below:
+            filters = replace(filters, below=places.folders(self._catalog, filters.below))
+        return Selection(filters, () if query.offline else self._offline)
 
     def _call_empty(self, selection: Selection) -> None:
         """Say once of folders that were asked for that nothing below them is indexed: they may be misspelt.

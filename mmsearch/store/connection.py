@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from mmsearch.base import ownership, shortages
+from mmsearch.base import names, ownership, shortages
 from mmsearch.base.durable import open_to_write
 from mmsearch.base.errors import CollectionBusyError, CollectionNotFoundError, MMSearchError, StorageError, UsageError
 from mmsearch.base.paths import make_private
@@ -176,7 +176,12 @@ def open_file(path: Path, mode: str, *, in_part: bool = False) -> sqlite3.Connec
     definitions can be read."""
     connection = guard.connect(address(path, mode), BUSY_SECONDS, in_part=in_part)
     connection.create_function("distance_km", 4, distance, deterministic=True)
+    connection.create_function("folded", 1, _folded, deterministic=True)
     return connection
+
+
+def _folded(name: bytes | None) -> bytes | None:
+    return None if name is None else names.key(name)
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

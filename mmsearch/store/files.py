@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from mmsearch.base import names
 from mmsearch.base.file_state import State
 from mmsearch.base.records import FileRecord, ImageFacts, ImageRecord
 from mmsearch.store import checksums
@@ -68,6 +69,31 @@ class Files:
             (folder_id,),
         )
         return {name: (size, mtime, ctime, inode) for name, size, mtime, ctime, inode in rows}
+
+    def knows_below(self, path: str) -> bool:
+        """Whether the folder `path`, or one below it, has known files."""
+        sql = "SELECT 1 FROM folders WHERE path = ? OR (path > ? AND path < ?) LIMIT 1"
+        return self._db.one(sql, (os.fsencode(path), *below(path))) is not None
+
+    def folders_alike(self, paths: Collection[str]) -> dict[str, list[str]]:
+        """Those of `paths` (absolute) that people would take for known folders, or for folders with known ones below
+        them, each with the names that these have, in byte order.
+
+        Where some differ in no more than their normal form, those alone: another case then is another folder.
+        """
+        wanted: dict[str, list[str]] = {}
+        for path in paths:
+            wanted.setdefault(names.folded(path), []).append(path)
+        alike: dict[str, set[str]] = {}
+        seen: set[str] = set()
+        for (raw,) in self._db.all("SELECT path FROM folders"):
+            folder = os.fsdecode(raw)
+            while folder not in seen:
+                seen.add(folder)
+                for path in wanted.get(names.folded(folder), ()):
+                    alike.setdefault(path, set()).add(folder)
+                folder = os.path.dirname(folder)
+        return {path: _closest(path, found) for path, found in alike.items()}
 
     def state_at(self, path: str) -> State | None:
         """The state of an indexed file, None for one that is not indexed."""
@@ -215,6 +241,18 @@ class Files:
             paths = [_path(folder, found) for folder, found in rows]
         yield from paths
 
+    def alike(self, path: str) -> ImageRecord | None:
+        """The indexed file that people would take for the one with this absolute path; the closest, where several."""
+        folder, name = os.path.split(path)
+        found = {}
+        for known in self.folders_alike([folder]).get(folder, []):
+            rows = self._db.all(
+                f"SELECT {_IMAGE_COLUMNS} WHERE folders.path = ? AND folded(images.name) = ?",
+                (os.fsencode(known), names.key(os.fsencode(name))),
+            )
+            found.update({record.path: record for record in map(_image, rows)})
+        return found[_closest(path, found)[0]] if found else None
+
     def by_id(self, number: int) -> ImageRecord | None:
         """The indexed file with this id."""
         row = self._db.one(f"SELECT {_IMAGE_COLUMNS} WHERE images.id = ?", (number,))
@@ -298,6 +336,12 @@ class Files:
         self._contents.release(row[0])
         content_id: int = row[0]
         return content_id
+
+
+def _closest(path: str, found: Collection[str]) -> list[str]:
+    """Those that differ from `path` in nothing but their normal form, else all; in byte order."""
+    same = [one for one in found if names.composed(one) == names.composed(path)]
+    return sorted(same or found, key=os.fsencode)
 
 
 def _image(row: Sequence[Any]) -> ImageRecord:

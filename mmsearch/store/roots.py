@@ -37,6 +37,10 @@ class Roots:
         """Path and options (JSON) of all roots, by path, as they are stored; counts nothing."""
         return [tuple(row) for row in self._db.all("SELECT path, options FROM roots ORDER BY path")]
 
+    def paths(self) -> tuple[str, ...]:
+        """Paths of the roots, in byte order; counts nothing."""
+        return tuple(os.fsdecode(path) for (path,) in self._db.all("SELECT path FROM roots ORDER BY path"))
+
     def offline(self) -> tuple[str, ...]:
         """Paths of the roots that are marked offline, in byte order; counts nothing."""
         rows = self._db.all("SELECT path FROM roots WHERE offline_since IS NOT NULL ORDER BY path")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.base import names
 from mmsearch.query.filters import NO_FILTERS, Filters, Near
 from mmsearch.store.distance import EARTH_RADIUS
 from mmsearch.store.lists import IN_FOLDERS, IN_LIST, MATCHES_LIST, Lists
@@ -19,10 +20,22 @@ if TYPE_CHECKING:
 # Kilometres: half the Earth's circumference, than which no two places are further apart.
 _FARTHEST = math.pi * EARTH_RADIUS
 
-# A file's path as text; the folder "/" ends in its separator already.
+
+def _folded(column: str) -> str:
+    """SQL for a text, or the bytes of one, as people compare it (`mmsearch.base.names`).
+
+    Where as many characters as bytes are counted, all is ASCII, or nothing that folding would change: SQLite's own
+    `lower` takes a tenth of the time that a call of Python takes.
+    """
+    raw, text = f"CAST({column} AS BLOB)", f"CAST({column} AS TEXT)"
+    return f"CASE length({raw}) WHEN length({text}) THEN lower({text}) ELSE CAST(folded({raw}) AS TEXT) END"
+
+
+# A file's name, its path (the folder "/" ends in its separator already) and a photo's camera, folded.
 _SEPARATOR = f"'{os.sep}'"
-_NAME = "CAST(images.name AS TEXT)"
-_PATH = f"rtrim(CAST(folders.path AS TEXT), {_SEPARATOR}) || {_SEPARATOR} || {_NAME}"
+_NAME = _folded("images.name")
+_PATH = f"rtrim({_folded('folders.path')}, {_SEPARATOR}) || {_SEPARATOR} || {_NAME}"
+_CAMERA = _folded("contents.camera")
 
 _COLUMNS = {
     "path": _PATH,
@@ -31,9 +44,9 @@ _COLUMNS = {
     "mtime": "images.mtime_ns / 1e9",
     "width": "contents.width",
     "height": "contents.height",
-    "format": "contents.format",
-    "taken_at": "contents.taken_at",
-    "camera": "contents.camera",
+    "format": "lower(contents.format)",
+    "taken_at": "lower(contents.taken_at)",
+    "camera": _CAMERA,
     "latitude": "contents.latitude",
     "longitude": "contents.longitude",
     "remark": "contents.remark",
@@ -118,7 +131,7 @@ def _on_photos(filters: Filters, lists: Lists) -> list[_Part]:
     if filters.formats:
         parts.append((IN_LIST.format("contents.format"), [lists.of_texts(filters.formats)]))
     if filters.camera is not None:
-        parts.append(("instr(lower(contents.camera), lower(CAST(? AS TEXT))) > 0", [os.fsencode(filters.camera)]))
+        parts.append((f"instr({_CAMERA}, CAST(? AS TEXT)) > 0", [_key(filters.camera)]))
     if filters.near:
         parts.append(_close_to(filters.near))
     if filters.gps is not None:
@@ -133,6 +146,7 @@ def _matches(patterns: Sequence[str], lists: Lists) -> _Part:
     a list of very many names takes no longer than one."""
     kinds: dict[str, list[str]] = {}
     for pattern in patterns:
+        pattern = names.folded(pattern)
         column, text = (_PATH, _whole(pattern.replace("/", os.sep))) if "/" in pattern else (_NAME, pattern)
         condition = MATCHES_LIST if any(sign in text for sign in "*?[") else IN_LIST
         kinds.setdefault(condition.format(column), []).append(text)
@@ -141,6 +155,10 @@ def _matches(patterns: Sequence[str], lists: Lists) -> _Part:
 
 def _whole(pattern: str) -> str:
     return pattern if os.path.isabs(pattern) else f"*{os.sep}{pattern}"
+
+
+def _key(text: str) -> bytes:
+    return names.key(os.fsencode(text))
 
 
 def _nanoseconds(moment: datetime) -> int:
@@ -186,7 +204,7 @@ def _comparison(comparison: Comparison) -> _Part:
 
 def _operand(operand: Field | float | int | str) -> _Part:
     if isinstance(operand, str):
-        return "CAST(? AS TEXT)", [os.fsencode(operand)]
+        return "CAST(? AS TEXT)", [_key(operand)]
     if isinstance(operand, float | int):
         return "?", [operand]
     return _COLUMNS[operand.name], []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
+from mmsearch.base.mounts import Mount, mount_of, mounts
 from mmsearch.base.paths import nearest
 
 # Device and inode.
@@ -16,26 +18,66 @@ def identity_of(status: os.stat_result) -> Identity | None:
     return (status.st_dev, status.st_ino) if status.st_ino else None
 
 
-def known_name(path: str, folders: Iterable[str]) -> str | None:
-    """The name that `path` (absolute) has in terms of `folders`; None where it has none but its own, or lies elsewhere.
+class KnownNames:
+    """The names that paths have in terms of some folders, which are looked at once, when the first is asked for."""
 
-    That is one at or below one of the folders, or of a folder above them. All that are there are looked at.
-    """
-    roots = frozenset(folders)
-    real = os.path.realpath(path)
-    if real != path and nearest(real, roots) is not None:
-        return real
-    by_identity = _identities(roots)
-    for above, rest in _upwards(real):
-        root = by_identity.get(_look_at(above))
-        if root is not None:
-            return _other(os.path.join(root, rest) if rest else root, path)
-    around = _identities({above for root in roots for above, _ in _upwards(os.path.dirname(root))})
-    return _other(around.get(_look_at(real)), path)
+    def __init__(self, folders: Iterable[str]) -> None:
+        self._folders = frozenset(folders)
+
+    def of(self, path: str) -> str | None:
+        """The name of an absolute path by which it lies at or below one of the folders, or is one above them.
+
+        None where that is its own name, or it lies elsewhere.
+        """
+        real = os.path.realpath(path)
+        if real != path and nearest(real, self._folders) is not None:
+            return real
+        for above, rest in _upwards(real):
+            folder = self._at.get(_look_at(above))
+            if folder is not None:
+                found: str | None = os.path.join(folder, rest) if rest else folder
+                break
+        else:
+            found = self._around.get(_look_at(real)) or self._through_mounts(real)
+        return None if found == path else found
+
+    def _through_mounts(self, path: str) -> str | None:
+        """The name of what is mounted at or above a path, where that is a part of one of the folders."""
+        place = _in_file_system(path, self._mounts)
+        if place is None:
+            return None
+        device, inside = place
+        for above, rest in (*_upwards(inside), (os.sep, inside.strip(os.sep))):
+            folder = self._in_file_systems.get((device, above))
+            if folder is not None:
+                found = os.path.join(folder, rest) if rest else folder
+                return found if _look_at(found) == _look_at(path) is not None else None
+        return None
+
+    @cached_property
+    def _mounts(self) -> list[Mount]:
+        return mounts()
+
+    @cached_property
+    def _in_file_systems(self) -> dict[tuple[str, str], str]:
+        places = ((_in_file_system(os.path.realpath(folder), self._mounts), folder) for folder in self._folders)
+        return {place: folder for place, folder in places if place}
+
+    @cached_property
+    def _at(self) -> dict[Identity | None, str]:
+        return _identities(self._folders)
+
+    @cached_property
+    def _around(self) -> dict[Identity | None, str]:
+        return _identities({above for folder in self._folders for above, _ in _upwards(os.path.dirname(folder))})
 
 
-def _other(found: str | None, path: str) -> str | None:
-    return None if found == path else found
+def _in_file_system(path: str, among: list[Mount]) -> tuple[str, str] | None:
+    """The device that a path is on, and its path there, whatever it is mounted at."""
+    mount = mount_of(path, among)
+    if mount is None:
+        return None
+    return mount.device, os.path.normpath(os.path.join(mount.folder, os.path.relpath(path, mount.point)))
 
 
 def _upwards(path: str) -> Iterator[tuple[str, str]]:

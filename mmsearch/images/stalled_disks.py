@@ -7,14 +7,13 @@ the others on the same disk are not tried any more.
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections import Counter
 
+from mmsearch.base.mounts import mount_of, mounts
+
 # Files in a row that could not be read in time after which a disk is given up: fewer may be chance.
 MOST_IN_A_ROW = 4
-
-_MOUNTS = "/proc/self/mountinfo"
 
 
 class Stalls:
@@ -50,15 +49,5 @@ def disk_of(path: str) -> str:
 
     Only Linux lists its mounts in a file; elsewhere all paths of one drive count as one disk.
     """
-    whole = os.path.splitdrive(path)[0] + os.sep
-    try:
-        with open(_MOUNTS, "rb") as file:  # noqa: PTH123
-            points = [_unescaped(line.split(b" ")[4]) for line in file]
-    except (OSError, IndexError):
-        return whole
-    return max((point for point in points if path.startswith(os.path.join(point, ""))), key=len, default=whole)
-
-
-def _unescaped(point: bytes) -> str:
-    """Blanks and the like are written as a backslash and three octal digits."""
-    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), point))
+    mount = mount_of(path, mounts())
+    return mount.point if mount else os.path.splitdrive(path)[0] + os.sep

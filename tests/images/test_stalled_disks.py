@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mmsearch.base import mounts as mounted
 from mmsearch.images import stalled_disks
 from mmsearch.images.stalled_disks import MOST_IN_A_ROW, Stalls
 
@@ -20,7 +21,7 @@ MOUNTS = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 @pytest.fixture
 def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mountinfo").write_text(MOUNTS)
-    monkeypatch.setattr(stalled_disks, "_MOUNTS", str(tmp_path / "mountinfo"))
+    monkeypatch.setattr(mounted, "_MOUNTS", str(tmp_path / "mountinfo"))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_the_disk_of_a_path(mounts: None, path: str, disk: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="mounts of POSIX")
 def test_without_a_list_of_mounts_all_is_one_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stalled_disks, "_MOUNTS", "/nonexistent")
+    monkeypatch.setattr(mounted, "_MOUNTS", "/nonexistent")
     assert stalled_disks.disk_of("/mnt/nas/a.jpg") == "/"
 
 

@@ -170,9 +170,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """What a scan of a root takes in. Patterns have gitignore syntax, relative to the root.
+    """What a scan of a root takes in. Patterns have gitignore syntax, relative to the root, and no case.
 
     With `ignore_inode`, a file whose size and mtime are as before is not read again, whatever its ctime and inode say.
+    `default_excludes` leaves out what `mmsearch.indexing.system_files` lists: thumbnails, trash and the like.
     """
 
     include: tuple[str, ...] = ()
@@ -180,6 +181,7 @@ class ScanOptions:
     hidden: bool = False
     follow_symlinks: bool = False
     ignore_inode: bool = False
+    default_excludes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

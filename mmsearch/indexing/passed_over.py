@@ -9,7 +9,19 @@ import os
 from collections.abc import Mapping
 from typing import Literal
 
-Kind = Literal["svg", "video", "raw", "pdf", "picture", "symbolic_link", "special", "other"]
+Kind = Literal[
+    "svg",
+    "video",
+    "raw",
+    "pdf",
+    "picture",
+    "symbolic_link",
+    "system_folder",
+    "same_folder",
+    "apple_double",
+    "special",
+    "other",
+]
 
 # What people call one and several of each kind.
 _NAMES: dict[Kind, tuple[str, str]] = {
@@ -19,12 +31,15 @@ _NAMES: dict[Kind, tuple[str, str]] = {
     "pdf": ("PDF", "PDF"),
     "picture": ("picture in another format", "pictures in other formats"),
     "symbolic_link": ("symbolic link", "symbolic links"),
+    "system_folder": ("folder of thumbnails or trash", "folders of thumbnails or trash"),
+    "same_folder": ("folder met under two names", "folders met under two names"),
+    "apple_double": ("AppleDouble file", "AppleDouble files"),
     "special": ("special file", "special files"),  # pipes, sockets, devices
     "other": ("other file", "other files"),
 }
 
 # Kinds that nobody takes for pictures: they alone are not worth a line.
-_NEVER_PICTURES: frozenset[Kind] = frozenset({"special", "other"})
+_NEVER_PICTURES: frozenset[Kind] = frozenset({"apple_double", "special", "other"})
 
 # Endings of names, in lower case. Not among the videos is .ts, which is mostly TypeScript.
 _ENDINGS: dict[Kind, str] = {

@@ -6,11 +6,14 @@ import errno
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from mmsearch.base import beneath, long_paths
 from mmsearch.base.file_state import State, state_of
+from mmsearch.base.other_names import Identity, identity_of
 from mmsearch.base.records import ScanOptions
 from mmsearch.indexing.passed_over import Kind
+from mmsearch.indexing.wanted import Match, Wanted
 
 # Files directly in one folder: the state of each by name. Names are bytes, as the file system and the
 # catalog have them: a run over 100,000 unchanged files then decodes and encodes none.
@@ -26,13 +29,15 @@ class Folder:
     """The regular files directly in one directory, in byte order of their names.
 
     `unreadable` are the names of entries that are there but whose status cannot be read; `passed_over` has those that
-    are neither files nor folders, links that are not followed among them.
+    are neither files nor folders, links that are not followed among them, and what systems keep beside photos.
+    `wanted` has the options that hold here.
     """
 
     path: str
     files: Files
     unreadable: list[bytes] = field(default_factory=list)
     passed_over: Mapping[bytes, Kind] = field(default_factory=dict)
+    wanted: Wanted = field(default_factory=Wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,47 +120,62 @@ def absence(path: str, *, may_be_empty: bool) -> str | None:
         raise
 
 
-def walk(start: str, root: str, options: ScanOptions, report: Callable[[str, OSError], None]) -> Iterator[Folder]:
+def walk(
+    start: str,
+    root: str,
+    options: ScanOptions,
+    report: Callable[[str, OSError], None],
+    *,
+    around: Sequence[tuple[str, ScanOptions]] = (),
+    inner: Mapping[str, ScanOptions] = MappingProxyType({}),
+) -> Iterator[Folder]:
     """Yield `start` and every directory below it with its candidate files, parents first, in byte order.
 
-    Both paths are absolute; `start` is `root` or lies below it, and patterns are relative to `root`. What cannot be
-    read is passed to `report`: a directory is then yielded as nothing, a file as its name alone, so that what is known
-    of them stays as it is. Symbolic links beneath `start` are followed only with `options.follow_symlinks`; a directory
-    reached twice (a loop, a bind mount) is walked once then.
+    Both paths are absolute; `start` is `root` or lies below it, and patterns are relative to `root`. The options of the
+    roots `around` it (outermost first) hold as well, and at and below those in `inner` (by path) theirs too. What
+    cannot be read is passed to `report`: a directory is then yielded as nothing, a file as its name alone, so that what
+    is known of them stays as it is. Symbolic links beneath `start` are followed only where `follow_symlinks` says
+    so. A directory reached twice (a loop of links, a bind mount) is walked once, and yielded without any file the
+    second time.
     """
-    match = _matcher(options)
-    trusted = None if options.follow_symlinks else os.fsencode(start)
-    visited: set[tuple[int, int]] = set()
-    waiting = [os.fsencode(start)]
+    wanted = Wanted()
+    for path, theirs in (*around, (root, options)):
+        wanted = wanted.inside(path, theirs)
+    visited: set[Identity] = set()
+    first = os.fsencode(start)
+    waiting = [(first, wanted)]
     while waiting:
-        path = waiting.pop()
+        raw, wanted = waiting.pop()
+        path = os.fsdecode(raw)
+        if path in inner:
+            wanted = wanted.inside(path, inner[path])
         try:
-            if options.follow_symlinks and _seen_before(path, visited):
+            if _seen_before(raw, visited, follow=wanted.follow_symlinks or raw == first):
+                yield Folder(path, {}, passed_over={b".": "same_folder"})
                 continue
-            folder, below = _read(path, trusted, options, report)
+            folder, below = _read(raw, None if wanted.follow_symlinks else first, wanted, report)
         except OSError as error:
-            report(os.fsdecode(path), error)
+            report(path, error)
             continue
+        match = wanted.matcher(path)
         if match is not None:
-            folder = _only_matching(folder, os.path.relpath(folder.path, root), match)
-            below = [child for child in below if match(os.path.relpath(os.fsdecode(child), root), True)]
-        waiting.extend(reversed(below))
+            folder = _only_matching(folder, match)
+            below = [child for child in below if match(os.path.basename(os.fsdecode(child)), True)]
+        waiting.extend((child, wanted) for child in reversed(below))
         yield folder
 
 
-def _only_matching(folder: Folder, relative: str, match: Callable[[str, bool], bool]) -> Folder:
-    """A folder, whose path from the root is `relative`, with what the user wants of it."""
-
-    def wanted(name: bytes) -> bool:
-        return match(os.path.join(relative, os.fsdecode(name)), False)
-
-    files = {name: state for name, state in folder.files.items() if wanted(name)}
-    passed_over = {name: kind for name, kind in folder.passed_over.items() if wanted(name)}
+def _only_matching(folder: Folder, match: Match) -> Folder:
+    """A folder with what the user wants of it."""
+    files = {name: state for name, state in folder.files.items() if match(os.fsdecode(name), False)}
+    passed_over = {
+        name: kind for name, kind in folder.passed_over.items() if match(os.fsdecode(name), kind == "system_folder")
+    }
     return replace(folder, files=files, passed_over=passed_over)
 
 
 def _read(
-    path: bytes, trusted: bytes | None, options: ScanOptions, report: Callable[[str, OSError], None]
+    path: bytes, trusted: bytes | None, options: Wanted, report: Callable[[str, OSError], None]
 ) -> tuple[Folder, list[bytes]]:
     """A folder, opened through no link from `trusted` on, and the whole paths of the folders directly in it."""
     files: dict[bytes, State] = {}
@@ -168,9 +188,15 @@ def _read(
                 continue
             try:
                 if entry.is_file(follow_symlinks=options.follow_symlinks):
-                    files[name] = state_of(entry.stat(follow_symlinks=options.follow_symlinks))
+                    if kind := options.passes_over(name, is_folder=False):
+                        passed_over[name] = kind
+                    else:
+                        files[name] = state_of(entry.stat(follow_symlinks=options.follow_symlinks))
                 elif entry.is_dir(follow_symlinks=options.follow_symlinks):
-                    below.append(os.path.join(path, name))
+                    if kind := options.passes_over(name, is_folder=True):
+                        passed_over[name] = kind
+                    else:
+                        below.append(os.path.join(path, name))
                 else:
                     passed_over[name] = "symbolic_link" if entry.is_symlink() else "special"
             except FileNotFoundError:  # deleted since it was listed
@@ -178,30 +204,18 @@ def _read(
             except OSError as error:
                 unreadable.append(name)
                 report(os.fsdecode(os.path.join(path, name)), error)
-    return Folder(os.fsdecode(path), files, unreadable, passed_over), below
+    return Folder(os.fsdecode(path), files, unreadable, passed_over, options), below
 
 
-def _seen_before(path: bytes, visited: set[tuple[int, int]]) -> bool:
-    status = long_paths.status(path)
-    identity = (status.st_dev, status.st_ino)
-    if identity in visited:
-        return True
-    visited.add(identity)
-    return False
-
-
-def _matcher(options: ScanOptions) -> Callable[[str, bool], bool] | None:
-    """A predicate over (path relative to the root, is it a directory), or None where everything is taken."""
-    if not options.include and not options.exclude:
-        return None
-    from pathspec import GitIgnoreSpec
-
-    include = GitIgnoreSpec.from_lines(options.include) if options.include else None
-    exclude = GitIgnoreSpec.from_lines(options.exclude)
-
-    def match(path: str, is_directory: bool) -> bool:
-        if exclude.match_file(path + "/" if is_directory else path):
-            return False
-        return is_directory or include is None or include.match_file(path)
-
-    return match
+def _seen_before(path: bytes, visited: set[Identity], *, follow: bool) -> bool:
+    try:
+        status = os.stat(path, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        status = long_paths.status(path)
+    identity = identity_of(status)
+    if identity is None or identity not in visited:
+        visited.update([identity] if identity else [])
+        return False
+    return True

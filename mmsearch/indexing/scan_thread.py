@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmsearch.base.events import Skipped
@@ -24,7 +24,8 @@ class Subtree:
     """A folder to scan: `path` is `root` or lies below it; patterns of `options` are relative to `root`. Absolute.
 
     What is known at and below the folders in `kept` stays as it is, whatever is there now. With `verify` every file is
-    read again.
+    read again. The options of the roots `around` (outermost first) hold here as well, and at those in `inner` (by path)
+    theirs.
     """
 
     path: str
@@ -32,6 +33,8 @@ class Subtree:
     options: ScanOptions
     kept: frozenset[str] = frozenset()
     verify: bool = False
+    around: tuple[tuple[str, ScanOptions], ...] = ()
+    inner: Mapping[str, ScanOptions] = field(default_factory=dict)
 
     @property
     def beneath(self) -> str | None:
@@ -93,7 +96,8 @@ class Scanner:
             self.skipped.append(Skipped(path, error.strerror or str(error)))
 
         seen: set[int] = set()
-        for folder in scan.walk(subtree.path, subtree.root, subtree.options, report):
+        where = (subtree.path, subtree.root, subtree.options)
+        for folder in scan.walk(*where, report, around=subtree.around, inner=subtree.inner):
             if self._stop.is_set():
                 return
             number = catalog.files.folder_id(folder.path)
@@ -113,10 +117,10 @@ class Scanner:
                     failed=failed,
                     unreadable=folder.unreadable,
                     verify=subtree.verify,
-                    ignore_inode=subtree.options.ignore_inode,
+                    ignore_inode=folder.wanted.ignore_inode,
                 )
                 self._count_known(folder.files, changes, failed)
-            self._list(folder, changes, subtree.beneath)
+            self._list(folder, changes, None if folder.wanted.follow_symlinks else subtree.path)
         self._list_gone(catalog, subtree, seen, unreadable)
 
     def _list_gone(self, catalog: Catalog, subtree: Subtree, seen: set[int], unreadable: list[str]) -> None:

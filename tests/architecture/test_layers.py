@@ -53,7 +53,7 @@ HOMES: dict[str, set[str]] = {
     },
     "pillow_heif": {"images/decode.py"},
     "pillow_jxl": {"images/decode.py"},
-    "pathspec": {"indexing/scan.py"},
+    "pathspec": {"indexing/wanted.py"},
     "platformdirs": {"base/config.py"},
     "rich": {"cli/"},
     "tqdm": {"cli/", "encoders/hub.py"},

@@ -35,11 +35,17 @@ class Indexing(TypedDict, total=False):
     ]
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Only index files that match (gitignore syntax); repeatable."),
+        typer.Option(
+            metavar="GLOB",
+            help="Only index files that match (gitignore syntax, in any case: '*.jpg' takes X.JPG); repeatable.",
+        ),
     ]
     exclude: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Skip files and folders that match (gitignore syntax); repeatable."),
+        typer.Option(
+            metavar="GLOB",
+            help="Skip files and folders that match (gitignore syntax, in any case), or a path; repeatable.",
+        ),
     ]
     hidden: Annotated[
         bool | None,
@@ -60,6 +66,15 @@ class Indexing(TypedDict, total=False):
             help="Do not read files again whose size and mtime are as before, for file systems that give files a new "
             "ctime or inode at each mount.",
             show_default="no",
+        ),
+    ]
+    default_excludes: Annotated[
+        bool | None,
+        typer.Option(
+            "--default-excludes/--no-default-excludes",
+            help="Skip folders of thumbnails and trash (@eaDir, #recycle, $RECYCLE.BIN, .thumbnails and the like) and "
+            "AppleDouble files.",
+            show_default="yes",
         ),
     ]
     verify: Annotated[
@@ -90,15 +105,14 @@ class IndexOptions(Indexing, Running, total=False):
 def index(**given: Unpack[IndexOptions]) -> None:
     """Index folders: encode what changed, forget what is gone.
 
-    The options --include, --exclude, --hidden, --follow-symlinks and --ignore-inode are remembered for each folder;
-    giving any of them again replaces all five. --formats is remembered for the collection. Ctrl-C keeps what is done;
-    the same command resumes there.
+    The options --include, --exclude, --hidden, --follow-symlinks, --ignore-inode and --default-excludes are remembered
+    for each folder; giving any of them again replaces all six. Those of a folder around it hold as well. --formats is
+    remembered for the collection. Ctrl-C keeps what is done; the same command resumes there.
     """
     from mmsearch.base.events import Finished
     from mmsearch.cli.running import finish, run
 
-    flags = (given["hidden"], given["follow_symlinks"], given["ignore_inode"])
-    options = _options(given["include"], given["exclude"], *flags)
+    options = _options(given)
 
     def start(photos: Collection, how: RunWords) -> Iterator[Event]:
         dirs, model = given["dirs"] or None, given["model"]
@@ -140,16 +154,18 @@ def describe(summary: Summary) -> list[str]:
     return lines
 
 
-def _options(
-    include: list[str] | None,
-    exclude: list[str] | None,
-    hidden: bool | None,
-    follow: bool | None,
-    ignore_inode: bool | None,
-) -> ScanOptions | None:
-    if not include and not exclude and hidden is None and follow is None and ignore_inode is None:
+def _options(given: Indexing) -> ScanOptions | None:
+    """What the options of the command say of a scan; None where none of them is given."""
+    flags = ("hidden", "follow_symlinks", "ignore_inode", "default_excludes")
+    if not given["include"] and not given["exclude"] and all(given[flag] is None for flag in flags):  # type: ignore[literal-required]
         return None
     from mmsearch.base.records import ScanOptions
 
-    globs = [tuple(filter(None, patterns or ())) for patterns in (include, exclude)]
-    return ScanOptions(globs[0], globs[1], bool(hidden), bool(follow), bool(ignore_inode))
+    return ScanOptions(
+        include=tuple(filter(None, given["include"] or ())),
+        exclude=tuple(filter(None, given["exclude"] or ())),
+        hidden=bool(given["hidden"]),
+        follow_symlinks=bool(given["follow_symlinks"]),
+        ignore_inode=bool(given["ignore_inode"]),
+        default_excludes=given["default_excludes"] is not False,
+    )

@@ -20,16 +20,15 @@ class Originals:
         self.formats = catalog.formats()
 
     def beneath(self, path: str) -> str | None:
-        """The folder from which on no link leads to an indexed file, None where links are followed: as its root was
-        indexed.
+        """The folder from which on no link leads to an indexed file, None where links are followed: as its root and
+        those around that were indexed.
 
         A file in no root, which only a damaged catalog has, is reached through no link at all.
         """
         above = [root for root in self._roots if is_within(path, root)]
         if not above:
             return os.path.splitdrive(path)[0] + os.sep
-        nearest = max(above, key=len)
-        return None if self._roots[nearest] else nearest
+        return None if any(self._roots[root] for root in above) else max(above, key=len)
 
     def have(self, path: str | os.PathLike[str]) -> bool:
         """Whether there is a file at a path that is an indexed one, by whatever way the path leads there.

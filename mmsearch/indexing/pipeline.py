@@ -31,6 +31,7 @@ from mmsearch.indexing.scan_thread import Scanner, Subtree
 from mmsearch.indexing.settings import RunOptions
 from mmsearch.indexing.window import TICK, Window
 from mmsearch.indexing.work_list import Work
+from mmsearch.rendering.text import number
 from mmsearch.store.catalog import Catalog, StoredEncoder
 from mmsearch.store.database import now
 from mmsearch.store.filling import fill_small
@@ -82,11 +83,13 @@ class Indexer:
         *,
         with_model: Callable[[], None],
         force: bool = False,
+        offline: Sequence[str] = (),
     ) -> None:
         """`load_encoder` is called at most once, from a thread of its own, and not at all where nothing needs encoding;
         `expect` says what it will ask for, if that can be known sooner; setting `how.stop` ends the run after the batch
         in flight; what is put into `notices` meanwhile becomes events. `with_model` is called in the transaction that
-        stores the model of a collection that has none. With `force` contents that are known are encoded again."""
+        stores the model of a collection that has none. With `force` contents that are known are encoded again. Files of
+        the roots `offline` may turn up elsewhere."""
         self._catalog = catalog
         self._settings = how.settings
         self._expect = expect
@@ -94,6 +97,7 @@ class Indexer:
         self._stop = how.stop
         self._notices = notices
         self._with_model = with_model
+        self._offline = offline
         self._scanner = Scanner(catalog.folder, subtrees, how.stop)
         self._encoding = EncodingStage(load_encoder)
         self._stored = catalog.encoders.current()
@@ -122,6 +126,7 @@ class Indexer:
             self._encoding.close()
             self._lookup.close()
             self._scanner.close()
+        self._find_moved()
         yield from self.asides()
         yield Finished(self._close(started, started_at))
 
@@ -329,6 +334,23 @@ class Indexer:
             self._summary.skipped += 1
             self._unread += 1
             yield self._scanner.skipped.popleft()
+
+    def _find_moved(self) -> None:
+        """Forget files of missing roots that this run has found elsewhere, and the roots that have none left."""
+        missing = [] if self._stop.is_set() else [path for path in self._offline if not os.path.lexists(path)]
+        for root in missing:
+            with self._catalog.transaction():
+                contents = self._catalog.files.drop_moved(root, self._offline)
+                is_empty = bool(contents) and not self._catalog.files.count(root)
+                if is_empty:
+                    self._catalog.roots.absorb(root)
+            self._left.update(contents)
+            self._summary.removed += len(contents)
+            if contents:
+                verb = "has" if len(contents) == 1 else "have"
+                end = "none is left there" if is_empty else "the others are kept"
+                found = f"{number(len(contents), 'image')} of {root} {verb} been found elsewhere; {end}"
+                self._notices.append(Notice(found))
 
     def _close(self, started: float, started_at: str) -> Summary:
         summary = self._summary

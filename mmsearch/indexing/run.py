@@ -82,12 +82,15 @@ def run(
         notices,
         with_model=store,
         force=force,
+        offline=planned.offline,
     )
     for event in indexer.run():
         if isinstance(event, Finished):
             if is_first and not event.summary.model and not event.summary.interrupted:
                 with catalog.transaction():
                     store()
+            if planned.offline and is_seen:  # some may have been found elsewhere
+                seen_roots.remember(catalog)
             if sources:
                 roots.check_found(catalog, planned, event.summary)
         yield event

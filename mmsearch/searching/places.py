@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmsearch.base.other_names import known_name
+from mmsearch.base.other_names import KnownNames
 from mmsearch.base.records import ImageRecord
 from mmsearch.store.catalog import Catalog
 
@@ -16,9 +16,10 @@ def folders(catalog: Catalog, paths: Sequence[str]) -> tuple[str, ...]:
     """
     plain = {path for path in paths if path.isascii() and catalog.files.knows_below(path)}
     alike = catalog.files.folders_alike(frozenset(paths) - plain) if plain != set(paths) else {}
+    others = KnownNames(catalog.roots.paths())
     found: dict[str, None] = {}
     for path in paths:
-        found.update(dict.fromkeys([path] if path in plain else alike.get(path) or _elsewhere(catalog, path)))
+        found.update(dict.fromkeys([path] if path in plain else alike.get(path) or _elsewhere(catalog, path, others)))
     return tuple(found)
 
 
@@ -27,11 +28,11 @@ def image(catalog: Catalog, path: str) -> ImageRecord | None:
     found = catalog.files.at(path) or catalog.files.alike(path)
     if found is not None:
         return found
-    other = known_name(path, catalog.roots.paths())
+    other = KnownNames(catalog.roots.paths()).of(path)
     return catalog.files.at(other) or catalog.files.alike(other) if other else None
 
 
-def _elsewhere(catalog: Catalog, path: str) -> list[str]:
+def _elsewhere(catalog: Catalog, path: str, others: KnownNames) -> list[str]:
     """A folder of which nothing is known by its own name: by another of its names, else as it is."""
-    other = known_name(path, catalog.roots.paths())
+    other = others.of(path)
     return [path] if other is None else catalog.files.folders_alike([other]).get(other, [path])

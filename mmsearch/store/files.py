@@ -13,7 +13,7 @@ from mmsearch.base.records import FileRecord, ImageFacts, ImageRecord
 from mmsearch.store import checksums
 from mmsearch.store.contents import Contents
 from mmsearch.store.database import Database, chunks, damage_told, marks
-from mmsearch.store.lists import Lists, below
+from mmsearch.store.lists import IN_FOLDERS, Lists, below
 from mmsearch.store.selection import DATE, Selection
 
 _IMAGE_COLUMNS = """
@@ -206,6 +206,23 @@ class Files:
             self._db.run("DELETE FROM folders WHERE id = ?", (folder,))
         return removed
 
+    def drop_moved(self, folder: str, away: Sequence[str]) -> list[int]:
+        """Forget the files at and below a folder that is missing which are known at another place too, by content and
+        inode: they have been moved. Places in the folders `away` do not count. Returns the ids of their contents.
+        """
+        inside = IN_FOLDERS.format("{}.folder_id")
+        here, others = self._lists.of_folders([folder]), self._lists.of_folders([folder, *away])
+        rows = self._db.all(
+            f"SELECT images.id, images.content_id FROM images WHERE {inside.format('images')} AND EXISTS ("
+            "SELECT 1 FROM images AS other WHERE other.content_id = images.content_id AND other.inode = images.inode"
+            f" AND other.mtime_ns = images.mtime_ns AND NOT {inside.format('other')})",
+            (here, here, others, others),
+        )
+        for number, content in rows:
+            self._db.run("DELETE FROM images WHERE id = ?", (number,))
+            self._contents.release(content)
+        return [content for _, content in rows]
+
     # --- as questions find them ---
 
     def of_contents(self, content_ids: Sequence[int], selection: Selection = _ALL) -> dict[int, list[ImageRecord]]:
@@ -252,6 +269,26 @@ class Files:
             )
             found.update({record.path: record for record in map(_image, rows)})
         return found[_closest(path, found)[0]] if found else None
+
+    def sample(self, folder: str, most: int) -> list[tuple[str, State, bytes]]:
+        """Path, state and content hash of up to `most` indexed files at and below a folder, spread over all of it."""
+        folders = [number for number, _ in self.folders_at(folder)]
+        chosen = folders[:: -(-len(folders) // most) or 1]
+        each = most // max(1, len(chosen))
+        found = []
+        for number in chosen:
+            count = self._db.count("SELECT count(*) FROM images WHERE folder_id = ?", (number,))
+            for offset in range(0, count, -(-count // each) or 1):
+                found += self._db.all(
+                    "SELECT path, name, size, mtime_ns, ctime_ns, inode, hash FROM images"
+                    " JOIN folders ON folders.id = folder_id JOIN contents ON contents.id = content_id"
+                    " WHERE folder_id = ? ORDER BY name LIMIT 1 OFFSET ?",
+                    (number, offset),
+                )
+        return [
+            (os.path.join(os.fsdecode(path), os.fsdecode(name)), (size, mtime, ctime, inode), digest)
+            for path, name, size, mtime, ctime, inode, digest in found
+        ]
 
     def by_id(self, number: int) -> ImageRecord | None:
         """The indexed file with this id."""

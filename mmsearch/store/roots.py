@@ -63,15 +63,30 @@ class Roots:
             self._db.run("UPDATE roots SET offline_since = NULL WHERE path = ?", (os.fsencode(path),))
 
     def put(self, path: str, options: ScanOptions) -> None:
-        """Add a root or change its options; roots below it become part of it, those that are offline when they are
-        back."""
-        self._db.run("DELETE FROM roots WHERE path > ? AND path < ? AND offline_since IS NULL", below(path))
+        """Add a root or change its options."""
         row = (os.fsencode(path), json.dumps(asdict(options)))
         self._db.run(
             "INSERT INTO roots (path, options, added_at, checksum) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (path) DO UPDATE SET options = excluded.options, checksum = excluded.checksum",
             (*row, now(), checksums.of_row(*row)),
         )
+
+    def absorb(self, path: str) -> None:
+        """Drop a root that has become part of another; its images stay."""
+        self._db.run("DELETE FROM roots WHERE path = ?", (os.fsencode(path),))
+
+    def rename(self, old: str, new: str) -> None:
+        """Let the root at `old`, the roots in it and all that is known there be at `new`, where nothing is known."""
+        for table in ("roots", "folders"):
+            covered = checksums.COVERED[table]
+            rows = self._db.all(
+                f"SELECT id, {', '.join(covered)} FROM {table} WHERE path = ? OR (path > ? AND path < ?)",
+                (os.fsencode(old), *below(old)),
+            )
+            for number, path, *others in rows:
+                moved = os.fsencode(new) + path[len(os.fsencode(old)) :]
+                checksum = checksums.of_row(moved, *others)
+                self._db.run(f"UPDATE {table} SET path = ?, checksum = ? WHERE id = ?", (moved, checksum, number))
 
     def remove(self, path: str) -> None:
         """Drop the root at `path` and all below it. Their images stay until `Files.remove_below`."""

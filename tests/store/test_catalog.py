@@ -470,25 +470,33 @@ def test_a_folder_is_no_prefix_of_its_neighbours(tree: Catalog, folder: str, ins
     assert list(tree.files.folders_at(folder)) == []
 
 
-def test_roots_swallow_roots_below_them_only(catalog: Catalog) -> None:
+def test_roots_are_put_absorbed_renamed_and_removed(catalog: Catalog) -> None:
+    chosen = ScanOptions(include=("*.jpg",), exclude=("raw", "!x"), hidden=True, follow_symlinks=True)
     with catalog.transaction():
-        for path in ("/p/x", "/p-x", "/p/y/z", "/q", "/p0"):
+        for path in ("/p/x", "/p-x", "/p/y/z", "/p0"):
             catalog.roots.put(path, ScanOptions())
-        catalog.roots.put(
-            "/p", ScanOptions(include=("*.jpg",), exclude=("raw", "!x"), hidden=True, follow_symlinks=True)
-        )
+        catalog.roots.put("/p", chosen)
+        catalog.roots.absorb("/p/x")
     found = {root.path: root.options for root in catalog.roots.all()}
-    assert list(found) == ["/p", "/p-x", "/p0", "/q"]
-    assert found["/p"] == ScanOptions(("*.jpg",), ("raw", "!x"), True, True)
+    assert list(found) == list(catalog.roots.paths()) == ["/p", "/p-x", "/p/y/z", "/p0"]
+    assert found["/p"] == chosen
     with catalog.transaction():
         catalog.roots.put("/p", ScanOptions())
     assert next(root.options for root in catalog.roots.all() if root.path == "/p") == ScanOptions()
     with catalog.transaction():
-        catalog.roots.put("/", ScanOptions())
-    assert [root.path for root in catalog.roots.all()] == ["/"]
+        catalog.roots.rename("/p", "/é/q")
+    assert catalog.roots.paths() == ("/p-x", "/p0", "/é/q", "/é/q/y/z")
     with catalog.transaction():
         catalog.roots.remove("/")
     assert catalog.roots.all() == []
+
+
+def test_a_root_takes_all_that_is_known_in_it_along(tree: Catalog) -> None:
+    before = {folder for _, folder in tree.files.folders_at("/")}
+    with tree.transaction():
+        tree.roots.rename("/a", "/new")
+    after = {folder for _, folder in tree.files.folders_at("/")}
+    assert after == {f"/new{folder[2:]}" if (folder + "/").startswith("/a/") else folder for folder in before} != before
 
 
 def test_roots_count_their_images(tree: Catalog) -> None:

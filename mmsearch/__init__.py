@@ -8,35 +8,35 @@ with Collection.open("~/photos.mmsearch") as photos:
         print(hit.score, hit.path)
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-from mmsearch.base.errors import (
-    CollectionBusyError,
-    CollectionEmptyError,
-    CollectionError,
-    CollectionNotFoundError,
-    CollectionVersionError,
-    DecodeError,
-    DeviceError,
-    ImageTooLargeError,
-    MMSearchError,
-    ModelError,
-    ModelMismatchError,
-    ModelUnavailableError,
-    NotAnImageError,
-    ReindexError,
-    SourceError,
-    StorageError,
-    UnknownModelError,
-    UntrustedError,
-    UsageError,
-)
-from mmsearch.base.version import __version__
-
+# Every name is imported when it is first used: the command begins here, and until it has set its handlers, Ctrl-C is
+# Python's own, with a traceback. So nothing at all is imported first.
+TYPE_CHECKING = False  # that of `typing`
 if TYPE_CHECKING:
+    from typing import Any
+
+    from mmsearch.base.errors import (
+        CollectionBusyError,
+        CollectionEmptyError,
+        CollectionError,
+        CollectionNotFoundError,
+        CollectionVersionError,
+        DecodeError,
+        DeviceError,
+        ImageTooLargeError,
+        MMSearchError,
+        ModelError,
+        ModelMismatchError,
+        ModelUnavailableError,
+        NotAnImageError,
+        ReindexError,
+        SourceError,
+        StorageError,
+        UnknownModelError,
+        UntrustedError,
+        UsageError,
+    )
     from mmsearch.base.records import Hit
+    from mmsearch.base.version import __version__
     from mmsearch.collection.collection import Collection
 
 __all__ = [
@@ -64,15 +64,19 @@ __all__ = [
     "__version__",
 ]
 
-# Names that are imported when they are first used, so that `import mmsearch` costs nothing.
-_LATER = {"Collection": "mmsearch.collection.collection", "Hit": "mmsearch.base.records"}
+# Where names are that are no errors.
+_HOMES = {
+    "Collection": "mmsearch.collection.collection",
+    "Hit": "mmsearch.base.records",
+    "__version__": "mmsearch.base.version",
+}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
+def __getattr__(name: str) -> "Any":
+    if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module(_LATER[name]), name)
+        return getattr(import_module(_HOMES.get(name, "mmsearch.base.errors")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

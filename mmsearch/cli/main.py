@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-import threading
-from types import TracebackType
-from typing import NoReturn
 
-from mmsearch.cli import interrupts, limited
+TYPE_CHECKING = False  # see `interrupts`, on what is imported before Ctrl-C is handled
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
@@ -18,58 +18,85 @@ def main() -> NoReturn:
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some files were skipped, 130 and 143 ended by Ctrl-C and by
     SIGTERM.
     """
-    limited.look_on()
-    interrupts.obey()
-    _open_missing()
-    _show_all_names()
-    sys.excepthook = _show_traceback
-    threading.excepthook = lambda failed: _show_traceback(failed.exc_type, failed.exc_value, failed.exc_traceback)
-    debug = "--debug" in sys.argv
-    arguments = [word for word in sys.argv[1:] if word != "--debug"]
-    code = _run(arguments, debug)
-    code = _flush() or code
+    try:
+        from mmsearch.cli import interrupts
+
+        interrupts.obey()
+    except KeyboardInterrupt:
+        os._exit(130)
+    try:
+        code = _command()
+        interrupts.end_at_once()
+    except BaseException:
+        interrupts.end_at_once()
+        if not interrupts.came():
+            raise
+        code = interrupts.INTERRUPTED
     # Leave at once: destructors of large libraries take tenths of a second and nothing here waits for them.
     os._exit(interrupts.exit_code(code))
 
 
-def _run(arguments: list[str], debug: bool) -> int:
-    from typer.exceptions import Abort, TyperException
+def _command() -> int:
+    """Run the command that the arguments say; returns its exit code."""
+    from mmsearch.cli import interrupts, limited
 
-    from mmsearch.base import shortages
-    from mmsearch.base.errors import MMSearchError
+    limited.look_on()
+    _open_missing()
+    _show_all_names()
+    _set_hooks()
+    debug = "--debug" in sys.argv
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    code = _run(arguments, debug)
+    if interrupts.came():
+        return interrupts.INTERRUPTED  # what is still buffered stays so: a pipe that nobody reads would not let us go
+    return _flush() or code
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    from mmsearch.cli import interrupts
     from mmsearch.cli.app import application
 
     try:
         result = application(arguments)(arguments or ["--help"], prog_name="mmsearch", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except (BrokenPipeError, SystemExit) as error:
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise
+    except BaseException as error:
+        if interrupts.came():  # whatever a library has made of it
+            return interrupts.INTERRUPTED
+        return _told(error, debug)
+
+
+def _told(error: BaseException, debug: bool) -> int:
+    """Say in one line what has ended a command, or with `debug` all of it; returns the exit code."""
+    from typer.exceptions import Abort, TyperException
+
+    from mmsearch.base import shortages
+    from mmsearch.base.errors import MMSearchError
+    from mmsearch.cli import interrupts, limited
+
+    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
         _discard_output()  # `mmsearch query ... | head` is no error; Typer makes it an exit
         return 0
-    except (KeyboardInterrupt, Abort):
+    if isinstance(error, SystemExit):  # of the shells' completion
+        return error.code if isinstance(error.code, int) else 0
+    if isinstance(error, KeyboardInterrupt | Abort):
         return _complain("interrupted", interrupts.INTERRUPTED)
-    except MMSearchError as error:
-        if debug:
-            raise
+    if debug:
+        _show_traceback(type(error), error, error.__traceback__)
+        return 1
+    if isinstance(error, MMSearchError):
         short = shortages.told(error)  # a library that got no memory calls it by another name
         return _complain(f"{error.message}; {short[1]}" if short else str(error), error.exit_code)
-    except TyperException as error:
-        if debug:
-            raise
+    if isinstance(error, TyperException):
         message = _in_our_words(error.format_message() or "no command given")
         return _complain(f"{message}; see `{_command_of(error)} --help`", error.exit_code)
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, OSError) and error.errno in shortages.FULL:
-            _discard_output()
-            return _complain(f"cannot write: {error.strerror}; free some space on the disk, or write to another one", 1)
-        short = shortages.told(error)
-        if short:
-            return _complain("; ".join(short), 1)
-        where = limited.advice() or "run again with --debug to see where"
-        return _complain(f"unexpected {type(error).__name__}: {error}; {where}", 1)
+    if isinstance(error, OSError) and error.errno in shortages.FULL:
+        _discard_output()
+        return _complain(f"cannot write: {error.strerror}; free some space on the disk, or write to another one", 1)
+    short = shortages.told(error)
+    if short:
+        return _complain("; ".join(short), 1)
+    where = limited.advice() or "run again with --debug to see where"
+    return _complain(f"unexpected {type(error).__name__}: {error}; {where}", 1)
 
 
 def _in_our_words(message: str) -> str:
@@ -101,6 +128,27 @@ def _show_all_names() -> None:
     """Where the locale is not UTF-8, names beyond it are escaped, as stderr does."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _set_hooks() -> None:
+    """What Python says by itself, of errors in threads and in destructors, is what a terminal is shown; nothing after a
+    signal, which an error that Python drops may have been."""
+    import threading
+
+    from mmsearch.cli import interrupts
+
+    def in_thread(failed: threading.ExceptHookArgs) -> None:
+        if not interrupts.came():
+            _show_traceback(failed.exc_type, failed.exc_value, failed.exc_traceback)
+
+    def dropped(failed: sys.UnraisableHookArgs) -> None:
+        if interrupts.came():
+            interrupts.leave()
+        sys.__unraisablehook__(failed)
+
+    sys.excepthook = _show_traceback
+    threading.excepthook = in_thread
+    sys.unraisablehook = dropped
 
 
 def _complain(message: str, code: int) -> int:

@@ -97,6 +97,7 @@ def ask() -> Answers:
 
 
 def _ask(terminal: int) -> Answers:
+    import fcntl  # noqa: F401  (before the terminal is changed: a signal that comes during an import ends the process)
     import termios
     import tty
 

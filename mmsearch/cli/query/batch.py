@@ -20,6 +20,7 @@ import typer
 from mmsearch.base import long_paths
 from mmsearch.base.errors import OF_A_QUESTION, MMSearchError, UsageError
 from mmsearch.base.text import first_line, one_line, shown
+from mmsearch.cli import interrupts
 from mmsearch.cli.query.lines import LONGEST_LINE, Arrived, read
 from mmsearch.query import bounds
 from mmsearch.query.parse import from_words, overriding
@@ -62,6 +63,7 @@ def run(photos: Collection, source: str, defaults: dict[str, Any]) -> int:
     for lines, following in arrived.groups():
         photos.expect([line.query for line in following if line.query])
         for line, answer in zip(lines, _answers(photos, lines), strict=True):
+            interrupts.check()  # it may be what the line's error was made of
             failed |= isinstance(answer, str)
             _write(line, answer)
         sys.stdout.flush()

@@ -26,9 +26,11 @@ INTERRUPTED: int = 128 + _signal.SIGINT
 
 _SIGNALS: list[int] = [getattr(_signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(_signal, name)]
 
-# Seconds within which signals other than Ctrl-C are one and the same wish: `timeout` and shells send them twice, to the
-# process and to its group.
+# Seconds within which a signal that comes again is one and the same wish: `timeout` and shells send it twice, to the
+# process and to its group, and programs that have started this one hand on the Ctrl-C that the terminal tells both.
+# Who means to press it twice takes longer.
 _ECHO = 1.0
+_ECHO_OF_CTRL_C = 0.3
 
 # How the files of Python's import system are called in frames.
 _IMPORT_SYSTEM = "<frozen importlib"
@@ -99,7 +101,7 @@ def _leave(number: int, _: FrameType | None) -> None:
 
 
 def _is_echo(number: int, first: float) -> bool:
-    return number != _signal.SIGINT and time.monotonic() - first <= _ECHO
+    return time.monotonic() - first <= (_ECHO_OF_CTRL_C if number == _signal.SIGINT else _ECHO)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -55,10 +55,14 @@ def _limit() -> tuple[str, int] | None:
 
 def _end_as(child: int) -> NoReturn:
     """Wait for the process that does the work, hand on what is to end it, and say what has."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells both
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda came, _: os.kill(child, came))
+
+    def hand_on(number: int, _: object) -> None:
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(child, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, hand_on)
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if -ended in _CRASHES:
         name = signal.Signals(-ended).name

@@ -93,13 +93,31 @@ def test_a_pipe_that_nobody_reads(number: int, indexed: Path) -> None:
 
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)  # type: ignore[attr-defined]
-    command = [sys.executable, "-m", "mmsearch", "query", "a cat", "--jsonl", "-C", indexed]
+    command = [sys.executable, "-m", "mmsearch", "query", "a cat", "--jsonl", "-k", "24", "-C", indexed]
     with subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, text=True) as process:
         os.close(writer)
         os.read(reader, 1)  # it has begun to write
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     os.close(reader)
+    assert (process.returncode, err) == (128 + number, "")
+
+
+@BOTH
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit memory so")
+@pytest.mark.parametrize("everyone", [False, True], ids=["alone", "with the one that looks on"])
+def test_where_memory_is_limited(number: int, everyone: bool, indexed: Path) -> None:
+    """Two processes run there (see `mmsearch.cli.limited`), and the one that has been started is told."""
+    command = [sys.executable, "-m", "mmsearch", "query", "--batch", "-", "--jsonl", "-C", str(indexed)]
+    shell = ["/bin/sh", "-c", 'ulimit -v 50000000 && exec "$@"', "sh", *command]
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(shell, text=True, start_new_session=True, **streams) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("a cat\n")
+        process.stdin.flush()
+        process.stdout.readline()  # now it waits for more
+        (os.killpg if everyone else os.kill)(process.pid, number)
+        _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (128 + number, "")
 
 

@@ -1,4 +1,4 @@
-"""Samples of the harnesses, of which the full ones are marked `slow`: kills, crowds, and lines of any kind."""
+"""Samples of the harnesses, of which the full ones are marked `slow`: kills, interrupts, crowds, lines of any kind."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import batch_lines
 import crowd
 import flips
 import hypothesis
+import interrupts
 import kill_runs
 import pool
 import pytest
@@ -41,6 +42,43 @@ def test_two_hundred_kills(tmp_path: Path) -> None:
     report = kill_runs.kill_runs(tmp_path, kills=200, seed=2024, images=120)
     assert report.problems == []
     assert (report.kills, report.mid_run > 20) == (200, True)
+
+
+def check_interrupts(report: interrupts.Report, moments: int) -> None:
+    assert report.problems == []
+    assert sum(report.total(outcome) for outcome in ("interrupted", "done", "python", "loading")) == moments
+    assert report.total("interrupted") > moments / 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
+def test_a_few_interrupts(tmp_path: Path) -> None:
+    check_interrupts(interrupts.interrupt(tmp_path, moments=6, seed=7, commands=["index", "query"]), 6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no pipes as narrow as it needs")
+def test_hundreds_of_interrupts(tmp_path: Path) -> None:
+    commands = list(interrupts.COMMANDS)
+    check_interrupts(interrupts.interrupt(tmp_path, moments=400, seed=2024, commands=commands), 400)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
+def test_what_interrupts_must_not_end_in_is_seen() -> None:
+    """The interrupting harness can fail."""
+
+    def outcome(code: int, err: str, *, number: int = 2, is_outside: bool = False) -> str | None:
+        ended = subprocess.CompletedProcess([], code, "", err)
+        return interrupts.outcome_of(ended, number, 0, is_run=False, is_outside=is_outside)
+
+    ours = Path(interrupts.mmsearch.__file__).parent
+    lost = "Traceback (most recent call last):\n{}\nKeyboardInterrupt\n"
+    assert [outcome(130, ""), outcome(143, "", number=15), outcome(0, "")] == ["interrupted", "interrupted", "done"]
+    assert [outcome(1, ""), outcome(143, ""), outcome(130, "a\nb\n"), outcome(-2, "")] == [None] * 4
+    assert outcome(1, "mmsearch: unexpected ImportError: initialization failed\n") is None
+    assert outcome(-2, lost.format('File "site.py", line 1, in <module>'), is_outside=True) == "python"
+    first, later = (f'File "{ours}/{name}", line 1, in <module>' for name in ("cli/main.py", "cli/app.py"))
+    assert outcome(-2, lost.format(first), is_outside=True) == "loading"
+    assert outcome(-2, lost.format(f"{first}\n{later}"), is_outside=True) is None
 
 
 def kill_models(kills: int, tmp_path: Path) -> list[dict[str, Any]]:

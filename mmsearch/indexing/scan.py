@@ -12,6 +12,7 @@ from mmsearch.base import beneath, long_paths
 from mmsearch.base.file_state import State, state_of
 from mmsearch.base.other_names import Identity, identity_of
 from mmsearch.base.records import ScanOptions
+from mmsearch.base.text import unforeseen
 from mmsearch.indexing.passed_over import Kind
 from mmsearch.indexing.wanted import Match, Wanted
 
@@ -204,6 +205,9 @@ def _read(
             except OSError as error:
                 unreadable.append(name)
                 report(os.fsdecode(os.path.join(path, name)), error)
+            except Exception as error:  # a fault of ours over one entry must cost that entry, not the run
+                unreadable.append(name)
+                report(os.fsdecode(os.path.join(path, name)), OSError(unforeseen(error)))
     return Folder(os.fsdecode(path), files, unreadable, passed_over, options), below
 
 

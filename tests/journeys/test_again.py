@@ -12,7 +12,7 @@ from PIL import Image
 from mmsearch import Collection
 from mmsearch.base.events import Summary
 from mmsearch.images import formats, pool
-from mmsearch.indexing import pipeline, run
+from mmsearch.indexing import pipeline, run, scan
 from mmsearch.indexing.settings import IndexSettings
 from mmsearch.store.contents import Contents
 
@@ -152,3 +152,50 @@ def test_times_of_any_year_are_taken(photos: Path) -> None:
         os.utime(photos / name, (seconds, seconds))
     assert index(photos).new == 3
     assert index(photos).unchanged == 3
+
+
+class Lying:
+    """A status whose numbers are what no file system may say."""
+
+    def __init__(self, real: os.stat_result, **lies: int) -> None:
+        self._real, self._lies = real, lies
+
+    def __getattr__(self, name: str) -> object:
+        return self._lies[name] if name in self._lies else getattr(self._real, name)
+
+
+HUGE = 2**70
+LIES = [
+    {name: value} for name in ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev") for value in (2**63, -HUGE)
+]
+
+
+@pytest.mark.parametrize("lies", LIES, ids=lambda lies: str(lies))
+def test_whatever_a_file_system_says_of_a_file(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, lies: dict[str, int]
+) -> None:
+    real = scan.state_of
+    monkeypatch.setattr(
+        scan,
+        "state_of",
+        lambda status: real(Lying(status, **lies)),  # type: ignore[arg-type]
+    )
+    first = index(photos)
+    assert first.new == 3 and not first.skipped
+    assert index(photos).encoded == 0
+
+
+def test_a_fault_of_ours_in_the_scan_costs_that_file(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = scan.state_of, []
+
+    def state_of(status: os.stat_result) -> object:
+        calls.append(status)
+        if status.st_size == (photos / "60.png").stat().st_size:
+            raise TypeError("not a number")
+        return real(status)
+
+    monkeypatch.setattr(scan, "state_of", state_of)
+    summary = index(photos)
+    assert (summary.new, summary.skipped) == (2, 1)
+    monkeypatch.setattr(scan, "state_of", real)
+    assert index(photos).new == 1

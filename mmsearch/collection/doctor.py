@@ -187,7 +187,12 @@ class _Doctor:
 
     def _is_refused(self) -> bool:
         """Whether something in the schema keeps the catalog from being opened."""
-        found = strangers.find(self._folder)
+        try:
+            found = strangers.find(self._folder)
+        except UntrustedError:
+            raise
+        except StorageError:  # as the next finding says
+            return False
         return found is not None and found.are_there
 
     def _integrity(self) -> Iterator[Result]:

@@ -6,8 +6,8 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 help: ## list the tasks
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
 
-test: ## the default tests
-	$(PYTHON) -m pytest -q
+test: ## the default tests, on all cores
+	$(PYTHON) -m pytest -q -n auto
 
 slow: ## all tests that need neither CUDA nor a browser
 	$(PYTHON) -m pytest -q -m "not cuda and not browser"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mmsearch.base.errors import ModelMismatchError, SourceError
+from mmsearch.base.errors import ModelMismatchError, SourceError, StorageError
 from mmsearch.base.events import Event, Notice
 from mmsearch.base.records import EncoderInfo
 from mmsearch.encoders import trusted
@@ -162,7 +162,7 @@ def _embedded(
         return with_texts(embeddings.stored(own.catalog, own.encoder, captions.images))
     try:
         return anew()
-    except ModelMismatchError:
+    except (ModelMismatchError, StorageError):  # of other weights, or damaged: it is only a cache
         embeddings.forget(spec)
         return anew()
 

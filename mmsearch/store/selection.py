@@ -49,7 +49,7 @@ _COLUMNS = {
     "camera": _CAMERA,
     "latitude": "contents.latitude",
     "longitude": "contents.longitude",
-    "remark": "contents.remark",
+    "remark": _folded("contents.remark"),
     "hash": "lower(hex(contents.hash))",
 }
 

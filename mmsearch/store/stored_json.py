@@ -36,7 +36,8 @@ def options(text: str) -> ScanOptions:
         patterns = fields[name]
         _require(isinstance(patterns, list) and all(isinstance(pattern, str) for pattern in patterns))
         fields[name] = tuple(patterns)
-    _require(all(isinstance(fields[name], bool) for name in ("hidden", "follow_symlinks")))
+    _require({"hidden", "follow_symlinks"} <= fields.keys())  # those that came later may be missing
+    _require(all(isinstance(value, bool) for name, value in fields.items() if name not in {"include", "exclude"}))
     return ScanOptions(**fields)
 
 
@@ -65,7 +66,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _refuse(word: str) -> float:
-    raise ValueError(f"{word} is no number of JSON")
+    raise ValueError(f"JSON has no number {word}")
 
 
 def _finite(text: str) -> float:

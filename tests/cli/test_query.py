@@ -18,7 +18,7 @@ from mmsearch.store.catalog import Catalog
 
 FIELDS = {
     "rank", "score", "path", "id", "width", "height", "format", "size", "mtime", "taken_at", "camera", "latitude",
-    "longitude", "hash", "offline", "confidence", "duplicates",
+    "longitude", "remark", "hash", "offline", "confidence", "duplicates",
 }  # fmt: skip
 
 

@@ -64,7 +64,7 @@ class InMemory:
 
     def build(self, dim: int, kind: Kind, parts: Parts, sample: Callable[[int], Vectors] | None = None) -> BuiltFile:
         pieces = [(np.empty(0, np.int64), np.empty((0, dim), np.float32)), *parts]
-        name = f"memory-{len(self.kept)}"
+        name = f"vectors-{len(self.kept):032x}.faiss"
         index = Memory(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
         self.kept[name] = index
         return BuiltFile(name, index.count, index.vectors.nbytes, 0, "", "")

@@ -261,6 +261,7 @@ def test_a_root_that_was_moved_is_not_even_read_and_keeps_its_options(  # type: 
     assert f"{tmp_path / 'old'} is {tmp_path / 'new'} now" in outcome.err
     assert paths() == ["new/a.jpg", "new/x/b.jpg"]
     assert list(roots(command, place)) == [str(tmp_path / "new"), str(tmp_path / "new" / "x")]
+    assert command("doctor", "-C", place).code == 0, "every row has the checksum of its new path"
 
 
 def test_what_is_gone_from_a_moved_root_is_gone(put, index, paths, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -431,6 +431,21 @@ def holds(tree: Condition, row: int, file: FileRecord) -> bool | None:
     }[tree.operator]  # fmt: skip
 
 
+@pytest.mark.parametrize("field", [name for name, kind in conditions.FIELDS.items() if kind is str])
+def test_every_text_compares_in_any_case(tmp_path: Path, field: str) -> None:
+    facts = ImageFacts(1, 1, "JPEG", "2021-07-14T18:05:09", "Canon", remark="The end of ÉTÉ is missing")
+    with Catalog(tmp_path, write=True) as catalog:
+        with catalog.transaction():
+            catalog.files.put_image(FileRecord("/p/Ä.jpg", 1, 1), catalog.contents.add(b"\xab" * 16, facts))
+        (image,) = catalog.files.latest(Selection(), 1)
+        known = {"path": image.path, "name": os.path.basename(image.path), "hash": image.content_hash}
+        text = str(known.get(field) or getattr(image.facts, field))
+        for one in (text, text.lower(), text.upper()):
+            for condition in (f"{field} = '{one}'", f"{field} like '%{one}'", f"{field} in ('x', '{one}')"):
+                found = catalog.files.latest(Selection(Filters.from_words({"where": condition})), 2)
+                assert found == [image], condition
+
+
 def test_a_filter_uses_the_files_that_pass(many: tuple[Path, np.ndarray]) -> None:
     """A content whose copy passes is shown by the copy alone."""
     with Collection.open(many[0]) as photos:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from mmsearch.base.errors import CollectionBusyError, CollectionNotFoundError, CollectionVersionError, StorageError
 from mmsearch.base.records import EncoderInfo, FileRecord, ImageFacts, Preprocess, ScanOptions
 from mmsearch.query.filters import Filters
-from mmsearch.store import connection, lock, schema
+from mmsearch.store import connection, lock, schema, stored_json
 from mmsearch.store.catalog import Catalog, StoredEncoder, VectorFile
 from mmsearch.store.selection import Selection
 
@@ -489,6 +490,13 @@ def test_roots_are_put_absorbed_renamed_and_removed(catalog: Catalog) -> None:
     with catalog.transaction():
         catalog.roots.remove("/")
     assert catalog.roots.all() == []
+
+
+@pytest.mark.parametrize("flag", [one.name for one in fields(ScanOptions) if one.name not in {"include", "exclude"}])
+def test_a_flag_of_a_root_that_is_none_is_damage(flag: str) -> None:
+    stored = asdict(ScanOptions())
+    assert stored_json.reads(stored_json.options, json.dumps(stored))
+    assert not stored_json.reads(stored_json.options, json.dumps(stored | {flag: "no"}))
 
 
 def test_a_root_takes_all_that_is_known_in_it_along(tree: Catalog) -> None:

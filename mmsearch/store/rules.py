@@ -108,6 +108,11 @@ def _is_hex(value: Any) -> bool:
     return isinstance(value, str) and bool(_HEX.fullmatch(value))
 
 
+def _is_hex_or_none(value: Any) -> bool:
+    """A digest, empty where the index is no file."""
+    return value == "" or _is_hex(value)
+
+
 def _is_moment(value: Any) -> bool:
     """A time as the catalog writes it, in UTC."""
     return _is_date(value, zone=True)
@@ -282,10 +287,10 @@ RULES: dict[str, dict[str, Rule]] = {
         "kind": Rule(_one_of(*kinds.KIND_NAMES), "a kind of vector file", Mend.REBUILD),
         "lists": Rule(_is_count, "a number", Mend.REBUILD),
         "probes": Rule(_is_count, "a number", Mend.REBUILD),
-        "bytes": Rule(_is_id, "a size in bytes", Mend.REBUILD),
+        "bytes": Rule(_is_count, "a size in bytes", Mend.REBUILD),
         "head_bytes": Rule(_is_count, "a size in bytes", Mend.REBUILD),
-        "head_digest": Rule(_is_hex, "a digest in hex digits", Mend.REBUILD),
-        "digest": Rule(_is_hex, "a digest in hex digits", Mend.REBUILD),
+        "head_digest": Rule(_is_hex_or_none, "a digest in hex digits", Mend.REBUILD),
+        "digest": Rule(_is_hex_or_none, "a digest in hex digits", Mend.REBUILD),
         "created_at": _MOMENT,
         "checksum": _checksum(Mend.REBUILD),
     },

@@ -136,9 +136,7 @@ class Reindexer:
 
     def _wanted(self) -> Iterator[_Waiting]:
         """The contents without a new embedding, by id, with their files."""
-        last = 0
-        while rows := self._catalog.embeddings.lacking(self._target.id, last, _PAGE):
-            last = rows[-1][0]
+        for rows in self._catalog.embeddings.lacking(self._target.id, _PAGE):
             images = self._catalog.files.of_contents([number for number, _ in rows])
             for number, content_hash in rows:
                 files = [FileRecord(image.path, image.size, image.mtime_ns) for image in images.get(number, [])]

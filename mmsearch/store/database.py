@@ -126,6 +126,18 @@ class Database:
         with database.translated(self.folder):
             yield from self._connection.execute(sql, tuple(values))
 
+    def pages(self, sql: str, after: int, *values: Any) -> Iterator[list[Any]]:
+        """The rows of a query with a LIMIT, a page at a time: its first column is an id, ascending, and the first of
+        its values the one that a page comes after.
+
+        Raises `StorageError`, also where ids are out of order in a damaged file: reading on would never end.
+        """
+        while rows := self.all(sql, (after, *values)):
+            if rows[-1][0] <= after:
+                raise StorageError("rows of the catalog are out of order", "`mmsearch doctor --repair` repairs it")
+            yield rows
+            after = rows[-1][0]
+
     def count(self, sql: str, values: Iterable[Any] = ()) -> int:
         """The number that a query of one row and column gives."""
         count: int = self.one(sql, values)[0]

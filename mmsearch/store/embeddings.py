@@ -71,9 +71,8 @@ class EmbeddingTables:
         table = schema.embeddings_table(encoder.id)
         where = "WHERE content_id > ? AND content_id <= ? ORDER BY content_id LIMIT ?"
         sql = f"SELECT content_id, vector FROM {table} {where}"
-        while part := self._db.all(sql, (first, last if last is not None else _LARGEST_ID, rows)):
+        for part in self._db.pages(sql, first, last if last is not None else _LARGEST_ID, rows):
             yield _matrix(part, encoder.info.dim)
-            first = part[-1][0]
 
     def sample(self, encoder: StoredEncoder, first: int, last: int, count: int) -> NDArray[np.float32]:
         """About `count` embeddings of contents with ids over `first` and up to `last`, evenly spread over their ids."""
@@ -100,12 +99,10 @@ class EmbeddingTables:
         table = schema.embeddings_table(encoder_id)
         return self._db.count(f"SELECT count(*) FROM {table} WHERE content_id > ?", (first,))
 
-    def lacking(self, encoder_id: int, after: int, rows: int) -> list[tuple[int, bytes]]:
-        """Ids over `after`, ascending, and hashes of up to `rows` contents without an embedding by an encoder."""
+    def lacking(self, encoder_id: int, rows: int) -> Iterator[list[tuple[int, bytes]]]:
+        """Ids, ascending, and hashes of the contents without an embedding by an encoder, `rows` at a time."""
         lacking = schema.lacks(encoder_id, "contents.id")
-        return self._db.all(
-            f"SELECT id, hash FROM contents WHERE id > ? AND {lacking} ORDER BY id LIMIT ?", (after, rows)
-        )
+        return self._db.pages(f"SELECT id, hash FROM contents WHERE id > ? AND {lacking} ORDER BY id LIMIT ?", 0, rows)
 
     def count_lacking(self, encoder_id: int) -> int:
         """How many contents have no embedding by an encoder. Goes through all of its embeddings."""

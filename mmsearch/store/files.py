@@ -306,20 +306,18 @@ class Files:
 
         They come some at a time, so that nothing is locked while the caller works.
         """
-        last = 0
         sql = (
             "SELECT images.id, path, name, size, mtime_ns, hash FROM images"
             " JOIN folders ON folders.id = folder_id JOIN contents ON contents.id = content_id"
             " WHERE images.id > ? AND mtime_ns != -1 ORDER BY images.id LIMIT ?"
         )
-        while rows := self._db.all(sql, (last, _PAGE)):
+        for rows in self._db.pages(sql, 0, _PAGE):
             with damage_told():
                 found = [
                     (number, FileRecord(_path(folder, name), size, time), key.hex())
                     for number, folder, name, size, time, key in rows
                 ]
             yield from found
-            last = rows[-1][0]
 
     def read_again(self, numbers: Sequence[int]) -> None:
         """Have the next run read files again, whatever their size and time."""

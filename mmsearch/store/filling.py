@@ -39,26 +39,28 @@ def fill_checksums(catalog: Catalog) -> int:
 
 
 def _fill_embeddings(catalog: Catalog, table: str) -> int:
-    filled, last = 0, _FIRST_ID
+    filled = 0
     sql = f"SELECT content_id, vector FROM {table} WHERE content_id > ? AND checksum IS NULL ORDER BY 1 LIMIT {_STEP}"
-    while rows := catalog.database.all(sql, (last,)):
+    for rows in catalog.database.pages(sql, _FIRST_ID):
         with catalog.transaction():
             catalog.database.run_many(
                 f"UPDATE {table} SET checksum = ? WHERE content_id = ?",
                 ((checksums.of_vector(number, vector), number) for number, vector in rows),
             )
-        filled, last = filled + len(rows), rows[-1][0]
+        filled += len(rows)
     return filled
 
 
 def _fill_rows(catalog: Catalog, table: str, covered: tuple[str, ...]) -> None:
     """All rows at once where they have no number; else in steps by it."""
-    key, last = key_of(table), _FIRST_ID
-    columns = ", ".join((*key, *covered))
-    by_id = f"AND id > ? ORDER BY id LIMIT {_STEP}" if key == ("id",) else ""
-    sql = f"SELECT {columns} FROM {table} WHERE checksum IS NULL {by_id}"
+    key = key_of(table)
+    sql = f"SELECT {', '.join((*key, *covered))} FROM {table} WHERE checksum IS NULL"
     with catalog.database.damaged_text():
-        while rows := catalog.database.all(sql, (last,) if by_id else ()):
+        if key == ("id",):
+            pages = catalog.database.pages(f"{sql} AND id > ? ORDER BY id LIMIT {_STEP}", _FIRST_ID)
+        else:
+            pages = iter(filter(None, [catalog.database.all(sql)]))
+        for rows in pages:
             condition = where(dict(zip(key, rows[0], strict=False)))[0]
             with catalog.transaction():
                 catalog.database.run_many(
@@ -68,6 +70,3 @@ def _fill_rows(catalog: Catalog, table: str, covered: tuple[str, ...]) -> None:
                         for row in rows
                     ),
                 )
-            if not by_id:
-                break
-            last = rows[-1][0]

@@ -100,10 +100,9 @@ class Checks:
         Reads all of them.
         """
         may_lack = self.lacks_checksums()
-        table, last = schema.embeddings_table(encoder.id), -_LARGEST_ID
+        table = schema.embeddings_table(encoder.id)
         sql = f"SELECT content_id, vector, checksum FROM {table} WHERE content_id > ? ORDER BY content_id LIMIT {_ROWS}"
-        while rows := self._db.all(sql, (last,)):
-            last = rows[-1][0]
+        for rows in self._db.pages(sql, -_LARGEST_ID):
             damaged = {
                 number
                 for number, vector, checksum in rows

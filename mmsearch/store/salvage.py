@@ -123,14 +123,17 @@ def _columns(source: sqlite3.Connection, target: sqlite3.Connection, table: str)
 def _rows(source: sqlite3.Connection, table: str, names: list[str]) -> Iterator[tuple[object, ...]]:
     """Rows in the order of their ids; where the file is damaged, what comes behind is looked for in growing steps."""
     sql = f"SELECT rowid, {', '.join(names)} FROM {table} WHERE rowid > ? ORDER BY rowid"
-    last, step = -1, 1
+    last, step = -1, 1  # `last` only grows: ids may be out of order, and what was read is not read for ever
     while last < _LARGEST_ROW_ID:
+        reached = last
         try:
             for number, *values in source.execute(sql, (last,)):
-                last, step = number, 1
+                reached = number
                 yield tuple(values)
             return
         except sqlite3.DatabaseError:
+            if reached > last:
+                last, step = reached, 1
             last, step = min(last + step, _LARGEST_ROW_ID), 2 * step
 
 

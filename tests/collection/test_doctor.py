@@ -451,6 +451,22 @@ def table_page(place: Path, table: str) -> int:
         return int(database.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0])
 
 
+def test_ids_that_are_out_of_order_are_not_read_for_ever(command: Command, place: Path) -> None:
+    with edited(place) as database:
+        (vector,) = database.execute("SELECT vector FROM embeddings_1 WHERE content_id = 23").fetchone()
+    path = place / CATALOG_NAME
+    data = bytearray(path.read_bytes())
+    number = data.index(vector) - 6  # before the head of the record, which has 5 bytes
+    assert data[number] == 23
+    data[number] = 127
+    path.write_bytes(data)
+    asked = command("query", "a cat", "-C", place)
+    assert asked.code == 1 and "rows of the catalog are out of order" in asked.err and asked.err.count("\n") == 1
+    assert "problem   catalog" in command("doctor", "-C", place).out
+    assert command("doctor", "--repair", "-C", place).code == 0
+    assert command("doctor", "-C", place).code == 0
+
+
 def test_a_schema_whose_text_is_damaged_is_one_line(command: Command, place: Path) -> None:
     """SQLite repeats such text in what it says, and Python cannot read that."""
     with edited(place):
